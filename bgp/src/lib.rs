@@ -1,0 +1,23 @@
+//! A BGP-4 speaker without IO.
+//!
+//! Two halves with plain data between them. The first, [`session`](crate::io::RibInput), frames bytes,
+//! runs RFC 4271 §8 for each connection, checks every attribute (RFC 7606) and hands each UPDATE on as an owned
+//! [`io::Batch`]. The second interns attribute sets, keeps Adj-RIB-In, Loc-RIB and one Adj-RIB-Out per update group,
+//! decides and encodes. `speaker` composes both on one thread; a busy reflector may run them on two.
+//!
+//! There is no clock, socket, file or thread in here because there is none to have: the crate is `no_std`, time is a
+//! [`Time`] passed in, bytes come by `handle` and leave by `transmit`.
+#![no_std]
+#![warn(missing_docs)]
+
+extern crate alloc;
+
+pub mod config;
+pub mod event;
+pub mod io;
+mod net;
+pub mod policy;
+mod time;
+
+pub use net::{Asn, Family, FamilySet, Net, Net4, Net6, NetError, Prefix, RouterId};
+pub use time::Time;

@@ -29,4 +29,13 @@ pub enum Event {
         /// What.
         net: Net,
     },
+    /// A peer's first table of a family is complete (RFC 4724 §2) and decided: everything it brought is in what
+    /// `drain_loc_rib` gave before this event. While selection is deferred after our own restart this waits with it.
+    /// Whoever owns the kernel sweeps what a former run left of this peer.
+    EndOfRib {
+        /// Whose table.
+        peer: PeerKey,
+        /// Of what.
+        family: Family,
+    },
 }

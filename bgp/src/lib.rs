@@ -13,10 +13,14 @@
 extern crate alloc;
 
 pub mod config;
+pub mod decide;
 pub mod event;
 pub mod io;
 mod net;
 pub mod policy;
+pub mod rib;
+pub mod speaker;
+pub mod status;
 mod time;
 
 pub use net::{Asn, Family, FamilySet, Net, Net4, Net6, NetError, Prefix, RouterId};

@@ -1,13 +1,15 @@
 //! What the CNI plugin asks of the agent, and what it gets back (CNI specification 1.1.0).
 //!
-//! The plugin stays thin: it reads environment and configuration, refuses what no agent could make sense of, and
-//! sends the rest. Merging with `prevResult` and the result's version are the plugin's business, so the messages do
-//! not change when the specification does.
+//! The plugin stays thin: it reads environment and configuration, refuses what no agent could make sense of,
+//! and sends the rest. Merging with `prevResult` and the result's version are the plugin's business, so the
+//! messages do not change when the specification does.
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
+
+use crate::hash::stable;
 
 /// One interface of one container in one network: what the CNI specification identifies an attachment by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,6 +21,26 @@ pub struct AttachmentKey {
     pub container_id: String,
     /// `CNI_IFNAME`, the interface inside the container.
     pub ifname: String,
+}
+
+impl AttachmentKey {
+    /// A hash of the key, the same in every program and for all time ([`crate::hash`]).
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        stable(&[&self.network, &self.container_id, &self.ifname])
+    }
+    /// The name of the host's end of the link: `cord` and the low 44 bits of the hash as 11 hexadecimal
+    /// digits. The plugin finds the link by it when there is no agent to ask.
+    #[must_use]
+    pub fn host_interface(&self) -> String {
+        format!("cord{:011x}", self.hash() & ((1 << 44) - 1))
+    }
+}
+
+impl std::fmt::Display for AttachmentKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} in network {}", self.container_id, self.ifname, self.network)
+    }
 }
 
 /// The Kubernetes pod a container belongs to, from `CNI_ARGS`.
@@ -40,10 +62,7 @@ pub enum CniRequest {
     /// Wire the container. Its network namespace comes as a file descriptor with the message.
     Add(Add),
     /// Unwire it; unknown attachments are a success.
-    Del {
-        /// Which.
-        key: AttachmentKey,
-    },
+    Del(Del),
     /// Is it still as ADD left it?
     Check {
         /// Which.
@@ -71,7 +90,8 @@ pub struct Add {
     /// Whose container it is, when the runtime says so.
     #[serde(default)]
     pub pod: Option<Pod>,
-    /// Addresses that were asked for (`runtimeConfig.ips`, `args.cni.ips`, `IP=` in `CNI_ARGS`), at most one a family.
+    /// Addresses that were asked for (`runtimeConfig.ips`, `args.cni.ips`, `IP=` in `CNI_ARGS`), at most one
+    /// a family.
     #[serde(default)]
     pub ips: Vec<IpAddr>,
     /// A MAC that was asked for (`runtimeConfig.mac`, `MAC=` in `CNI_ARGS`).
@@ -83,6 +103,21 @@ pub struct Add {
     /// `mtu` of the network configuration, octets; `None` leaves it to the agent.
     #[serde(default)]
     pub mtu: Option<u32>,
+    /// When the plugin's process began, in nanoseconds of CLOCK_BOOTTIME. An ADD that began before a DEL
+    /// which has been served already was overtaken by it and is refused.
+    #[serde(default)]
+    pub started: u64,
+}
+
+/// The parameters of DEL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Del {
+    /// Which attachment.
+    pub key: AttachmentKey,
+    /// When the plugin's process began, see [`Add::started`].
+    #[serde(default)]
+    pub started: u64,
 }
 
 /// One entry of `cni.dev/valid-attachments`.
@@ -270,6 +305,20 @@ mod tests {
         for wrong in ["", "02:00:5e:10:00", "02:00:5e:10:00:01:02", "02-00-5e-10-00-01", "02:00:5e:10:00:+1"]
         {
             assert_eq!(wrong.parse::<Mac>(), Err(NotAMac), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_host_interface_fits_ifnamsiz_and_depends_on_every_part_of_the_key() {
+        let key = |network: &str, id: &str, ifname: &str| AttachmentKey {
+            network: network.into(),
+            container_id: id.into(),
+            ifname: ifname.into(),
+        };
+        let name = key("n", "c", "eth0").host_interface();
+        assert_eq!(name.len(), 15);
+        for other in [key("m", "c", "eth0"), key("n", "d", "eth0"), key("n", "c", "eth1")] {
+            assert_ne!(other.host_interface(), name);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Messages as bytes: four octets of length in network order, then that many octets of JSON.
 //!
-//! The length is checked against a bound before anything is allocated for it, so neither side can be made to hold
-//! more than the bound by four octets from the other.
+//! The length is checked against a bound before anything is allocated for it, so neither side can be made to
+//! hold more than the bound by four octets from the other.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -49,8 +49,8 @@ pub fn encode<T: Serialize>(message: &T, limit: usize) -> Result<Vec<u8>, FrameE
     Ok(out)
 }
 
-/// The JSON of the first message in `buffer`; `None` while it is not all there. The message takes [`HEADER`] octets
-/// more than the slice has.
+/// The JSON of the first message in `buffer`; `None` while it is not all there. The message takes [`HEADER`]
+/// octets more than the slice has.
 ///
 /// # Errors
 /// [`FrameError::TooLong`] as soon as the header is there and says more than `limit`.
@@ -65,7 +65,8 @@ pub fn body(buffer: &[u8], limit: usize) -> Result<Option<&[u8]>, FrameError> {
 
 /// Reads a request, and the version to answer it in.
 ///
-/// The range of versions is read first: a client that is too new or too old learns that, not that its JSON is odd.
+/// The range of versions is read first: a client that is too new or too old learns that, not that its JSON is
+/// odd.
 ///
 /// # Errors
 /// [`FrameError::Version`] without a common version, [`FrameError::Malformed`] otherwise.
@@ -119,15 +120,18 @@ mod tests {
 
     #[test]
     fn a_newer_client_that_still_speaks_ours_is_understood_unknown_fields_and_all() {
-        let json = br#"{"speaks":{"oldest":1,"newest":2},"hint":1,"request":{"ask":"explain","net":"10.0.0.0/8","x":2}}"#;
-        let (version, request): (u16, StatusRequest) = read_ask(json).unwrap();
+        let request = r#"{"ask":"explain","net":"10.0.0.0/8","x":2}"#;
+        let json = format!(r#"{{"speaks":{{"oldest":1,"newest":2}},"hint":1,"request":{request}}}"#);
+        let (version, request): (u16, StatusRequest) = read_ask(json.as_bytes()).unwrap();
         assert_eq!(version, 1);
         assert_eq!(request, StatusRequest::Explain { net: "10.0.0.0/8".parse().unwrap() });
     }
 
     proptest! {
         #[test]
-        fn garbage_is_an_error_or_incomplete_but_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn garbage_is_an_error_or_incomplete_but_never_a_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
             if let Ok(Some(json)) = body(&bytes, 100) {
                 prop_assert!(json.len() <= 100);
                 prop_assert!(read_ask::<StatusRequest>(json).is_err());

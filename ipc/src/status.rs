@@ -1,5 +1,6 @@
-//! What `cordctl` asks a running agent or reflector, and what it gets back: plain data, ready for a table or for
-//! `-o json`. Durations are whole seconds unless a field says otherwise; lists are sorted by what identifies a row.
+//! What `cordctl` asks a running agent or reflector, and what it gets back: plain data, ready for a table or
+//! for `-o json`. Durations are whole seconds unless a field says otherwise; lists are sorted by what
+//! identifies a row.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -349,7 +350,8 @@ pub struct Attributes {
     pub local_pref: Option<u32>,
     /// MULTI_EXIT_DISC.
     pub med: Option<u32>,
-    /// Standard, extended and large communities, `64512:1`, `rt:64512:1`, `64512:1:2`, well-known ones by name.
+    /// Standard, extended and large communities, `64512:1`, `rt:64512:1`, `64512:1:2`, well-known ones by
+    /// name.
     pub communities: Vec<String>,
     /// ORIGINATOR_ID (RFC 4456).
     pub originator_id: Option<Ipv4Addr>,

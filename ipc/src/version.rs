@@ -1,8 +1,9 @@
 //! Which version of a protocol two programs speak.
 //!
-//! During a rolling upgrade a new plugin meets an old agent and the reverse, so every program speaks its own version
-//! N and the one before. Messages only grow: a field that N adds has a default that means what N−1 did, and a reader
-//! ignores fields it does not know, so both versions share one type. What the number settles is which fields count.
+//! During a rolling upgrade a new plugin meets an old agent and the reverse, so every program speaks its own
+//! version N and the one before. Messages only grow: a field that N adds has a default that means what N−1
+//! did, and a reader ignores fields it does not know, so both versions share one type. What the number
+//! settles is which fields count.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,292 @@
+//! `BGPConfiguration`: settings of the fabric's BGP as a whole. The one named `default` is in force; one named
+//! `node.<name>` overrides `listenPort` and `prefixAdvertisements` on that node.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+
+use crate::bgp_peer::{PasswordSpec, SecretRef, check_password};
+use crate::meta::{Kind, Metadata};
+use crate::raw::{NumberOrText, raw};
+use crate::report::{Report, quoted};
+use crate::resource::Checked;
+use crate::value::{AsNumber, Community, show_duration};
+
+/// BGP settings, checked. What is `None` was not said: the default (or, for a node, what `default` says) holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BgpConfiguration {
+    /// Name, labels and so on.
+    pub metadata: Metadata,
+    /// The AS of every node that names none; [`AsNumber::DEFAULT`] by default.
+    pub as_number: Option<AsNumber>,
+    /// Every node peers with every other; true by default.
+    pub mesh_enabled: Option<bool>,
+    /// TCP MD5 key of the mesh.
+    pub mesh_password: Option<SecretRef>,
+    /// Graceful restart time of the mesh, 0 to 4095 s; 120 s by default.
+    pub mesh_max_restart_time: Option<Duration>,
+    /// Hold time of the mesh: 0, or 3 to 65535 s; 90 s by default.
+    pub mesh_hold_time: Option<Duration>,
+    /// Keepalive time of the mesh, 1 to 21845 s; a third of the hold time by default.
+    pub mesh_keepalive_time: Option<Duration>,
+    /// The TCP port all nodes listen on; 179 by default.
+    pub listen_port: Option<u16>,
+    /// What communities our prefixes carry, the most specific entry deciding.
+    pub prefix_advertisements: Vec<PrefixAdvertisement>,
+}
+
+impl BgpConfiguration {
+    /// The name of the resource that holds for all.
+    pub const DEFAULT_NAME: &str = "default";
+
+    /// The node that this resource is about, when it is not about all.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.metadata.name.strip_prefix("node.")
+    }
+}
+
+/// Communities for what we announce of a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixAdvertisement {
+    /// The prefix and all inside it.
+    pub cidr: IpNetwork,
+    /// What its routes carry.
+    pub communities: Vec<Community>,
+}
+
+raw! {
+    /// `spec:` of a BGPConfiguration as it stands in YAML.
+    pub struct BgpConfigurationSpec {
+        /// The fabric's AS.
+        as_number: NumberOrText = "asNumber",
+        /// Whether there is a mesh.
+        mesh_enabled: bool = "nodeToNodeMeshEnabled",
+        /// The mesh's TCP MD5 key.
+        mesh_password: PasswordSpec = "nodeMeshPassword",
+        /// The mesh's graceful restart time.
+        mesh_max_restart_time: String = "nodeMeshMaxRestartTime",
+        /// The mesh's hold time.
+        mesh_hold_time: String = "nodeMeshHoldTime",
+        /// The mesh's keepalive time.
+        mesh_keepalive_time: String = "nodeMeshKeepaliveTime",
+        /// The TCP port.
+        listen_port: u64 = "listenPort",
+        /// Names for communities.
+        communities: Vec<NamedCommunitySpec> = "communities",
+        /// Communities for prefixes.
+        prefix_advertisements: Vec<PrefixAdvertisementSpec> = "prefixAdvertisements",
+    }
+}
+
+raw! {
+    /// An item of `spec.communities`.
+    pub struct NamedCommunitySpec {
+        /// How `prefixAdvertisements` refer to it.
+        name: String = "name",
+        /// `aa:nn` or `aa:nn:mm`.
+        value: String = "value",
+    }
+}
+
+raw! {
+    /// An item of `spec.prefixAdvertisements`.
+    pub struct PrefixAdvertisementSpec {
+        /// The prefix.
+        cidr: String = "cidr",
+        /// Communities, or names of some.
+        communities: Vec<String> = "communities",
+    }
+}
+
+impl Checked for BgpConfiguration {
+    const KIND: Kind = Kind::BgpConfiguration;
+    type Spec = BgpConfigurationSpec;
+
+    fn check(metadata: Metadata, spec: &BgpConfigurationSpec, report: &mut Report) -> Option<Self> {
+        check_scope(&metadata, spec, report);
+        let hold = check_hold(spec.mesh_hold_time.as_ref(), "nodeMeshHoldTime", report);
+        let mesh_password =
+            report.within("nodeMeshPassword", |r| check_password(spec.mesh_password.as_ref(), r));
+        let names = check_names(spec.communities.as_deref().unwrap_or_default(), report);
+        let raw_ads = spec.prefix_advertisements.as_deref().unwrap_or_default();
+        let out = Self {
+            as_number: report.as_number("asNumber", spec.as_number.as_ref()),
+            mesh_enabled: spec.mesh_enabled,
+            mesh_password,
+            mesh_max_restart_time: report.seconds(
+                "nodeMeshMaxRestartTime",
+                spec.mesh_max_restart_time.as_ref(),
+                0..=4095,
+            ),
+            mesh_hold_time: hold,
+            mesh_keepalive_time: report.seconds(
+                "nodeMeshKeepaliveTime",
+                spec.mesh_keepalive_time.as_ref(),
+                1..=21845,
+            ),
+            listen_port: report.ranged("listenPort", spec.listen_port, 1..=65535),
+            prefix_advertisements: check_advertisements(raw_ads, &names, report),
+            metadata,
+        };
+        check_keepalive(out.mesh_keepalive_time, hold, "nodeMeshKeepaliveTime", report);
+        if out.mesh_enabled == Some(false) {
+            let allowed = "left out when nodeToNodeMeshEnabled is false: it is about the mesh";
+            for (name, set) in [
+                ("nodeMeshPassword", spec.mesh_password.is_some()),
+                ("nodeMeshMaxRestartTime", spec.mesh_max_restart_time.is_some()),
+            ] {
+                if set {
+                    report.refuse_field(name, "a value", allowed);
+                }
+            }
+        }
+        Some(out)
+    }
+
+    fn spec(&self) -> BgpConfigurationSpec {
+        let ads: Vec<_> = self.prefix_advertisements.iter().map(PrefixAdvertisement::raw).collect();
+        BgpConfigurationSpec {
+            as_number: self.as_number.map(AsNumber::raw),
+            mesh_enabled: self.mesh_enabled,
+            mesh_password: self.mesh_password.as_ref().map(SecretRef::raw),
+            mesh_max_restart_time: self.mesh_max_restart_time.map(show_duration),
+            mesh_hold_time: self.mesh_hold_time.map(show_duration),
+            mesh_keepalive_time: self.mesh_keepalive_time.map(show_duration),
+            listen_port: self.listen_port.map(u64::from),
+            communities: None,
+            prefix_advertisements: (!ads.is_empty()).then_some(ads),
+        }
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+    fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+}
+
+impl PrefixAdvertisement {
+    fn raw(&self) -> PrefixAdvertisementSpec {
+        PrefixAdvertisementSpec {
+            cidr: Some(self.cidr.to_string()),
+            communities: Some(self.communities.iter().map(ToString::to_string).collect()),
+        }
+    }
+}
+
+/// What the resource is about follows from its name, and what it may say from that.
+fn check_scope(metadata: &Metadata, spec: &BgpConfigurationSpec, report: &mut Report) {
+    let name = metadata.name.as_str();
+    if name == BgpConfiguration::DEFAULT_NAME || name.is_empty() {
+        return;
+    }
+    if !name.starts_with("node.") {
+        // A name that nobody looks at would be settings that silently do nothing.
+        report.refuse(
+            format!("metadata.name {name:?}"),
+            "a BGPConfiguration named default or node.<node's name>",
+        );
+        return;
+    }
+    let allowed = "only in the BGPConfiguration named default; one for a node has listenPort, communities and \
+                   prefixAdvertisements";
+    for (field, set) in [
+        ("asNumber", spec.as_number.is_some()),
+        ("nodeToNodeMeshEnabled", spec.mesh_enabled.is_some()),
+        ("nodeMeshPassword", spec.mesh_password.is_some()),
+        ("nodeMeshMaxRestartTime", spec.mesh_max_restart_time.is_some()),
+        ("nodeMeshHoldTime", spec.mesh_hold_time.is_some()),
+        ("nodeMeshKeepaliveTime", spec.mesh_keepalive_time.is_some()),
+    ] {
+        if set {
+            report.refuse_field(field, "a value", allowed);
+        }
+    }
+}
+
+/// A hold time: RFC 4271 §4.2 has zero or at least three seconds.
+pub(crate) fn check_hold(raw: Option<&String>, name: &str, report: &mut Report) -> Option<Duration> {
+    let allowed = "0s (no keepalives), or a duration of whole seconds from 3s to 65535s (RFC 4271 §4.2)";
+    report.parsed(name, raw, allowed, |text| {
+        crate::value::duration(text)
+            .filter(|d| d.subsec_nanos() == 0 && (d.is_zero() || (3..=65535).contains(&d.as_secs())))
+    })
+}
+
+/// A keepalive interval must leave room for a keepalive before the peer's patience ends.
+pub(crate) fn check_keepalive(
+    keepalive: Option<Duration>,
+    hold: Option<Duration>,
+    name: &str,
+    report: &mut Report,
+) {
+    let hold = hold.unwrap_or(Duration::from_secs(90));
+    if let Some(keepalive) = keepalive.filter(|k| *k >= hold && !hold.is_zero()) {
+        let allowed = format!("less than the hold time, which is {}", show_duration(hold));
+        report.refuse_field(name, quoted(&show_duration(keepalive)), allowed);
+    }
+}
+
+fn check_names(raw: &[NamedCommunitySpec], report: &mut Report) -> BTreeMap<String, Community> {
+    let mut names = BTreeMap::new();
+    report.within("communities", |r| {
+        for (i, item) in raw.iter().enumerate() {
+            r.within(i, |r| {
+                if item.value.is_none() {
+                    r.missing("value", "a community, as in 64512:100 or 64512:100:1");
+                }
+                let value = r.tried("value", item.value.as_ref(), str::parse::<Community>);
+                let Some(name) = &item.name else {
+                    r.missing("name", "a name that prefixAdvertisements can use");
+                    return;
+                };
+                if names.contains_key(name) {
+                    r.refuse_field("name", quoted(name), "a name not used above");
+                } else if let Some(value) = value {
+                    names.insert(name.clone(), value);
+                }
+            });
+        }
+    });
+    names
+}
+
+fn check_advertisements(
+    raw: &[PrefixAdvertisementSpec],
+    names: &BTreeMap<String, Community>,
+    report: &mut Report,
+) -> Vec<PrefixAdvertisement> {
+    let check = |(i, item): (usize, &PrefixAdvertisementSpec), r: &mut Report| {
+        r.within(i, |r| {
+            if item.cidr.is_none() {
+                r.missing("cidr", "a CIDR");
+            }
+            let cidr = r.prefix("cidr", item.cidr.as_ref())?;
+            let words = item.communities.as_deref().unwrap_or_default();
+            let communities = r.within("communities", |r| {
+                words
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(i, word)| r.within(i, |r| resolve(word, names, r)))
+                    .collect()
+            });
+            Some(PrefixAdvertisement { cidr, communities })
+        })
+    };
+    report.within("prefixAdvertisements", |r| {
+        raw.iter().enumerate().filter_map(|item| check(item, r)).collect()
+    })
+}
+
+fn resolve(word: &str, names: &BTreeMap<String, Community>, report: &mut Report) -> Option<Community> {
+    let found = names.get(word).copied().or_else(|| word.parse().ok());
+    if found.is_none() {
+        let known = names.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let known = if known.is_empty() { String::new() } else { format!(" ({known})") };
+        report.refuse(quoted(word), format!("aa:nn, aa:nn:mm, or a name from spec.communities{known}"));
+    }
+    found
+}

@@ -1,0 +1,232 @@
+//! `IPPool`: addresses for pods and tunnels, how they are cut into blocks and how packets between them travel.
+
+use ipnetwork::IpNetwork;
+
+use crate::block::block_lengths;
+use crate::meta::{Kind, Metadata};
+use crate::raw::raw;
+use crate::report::{Report, quoted};
+use crate::resource::Checked;
+use crate::selector::Selector;
+
+/// A pool, checked. Whether it overlaps another pool is not its own to know: `fabric` judges that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IpPool {
+    /// Name, labels and so on.
+    pub metadata: Metadata,
+    /// All its addresses; no host bits, not link-local.
+    pub cidr: IpNetwork,
+    /// The length of its blocks: /20 to /32 or /116 to /128, not shorter than the pool's.
+    pub block_size: u8,
+    /// How packets between nodes travel to its addresses.
+    pub encapsulation: Encapsulation,
+    /// Masquerade what leaves all pools.
+    pub nat_outgoing: bool,
+    /// No new addresses are taken from it; those in use stay.
+    pub disabled: bool,
+    /// Its blocks are not announced to anybody.
+    pub disable_bgp_export: bool,
+    /// The nodes that may claim blocks of it.
+    pub node_selector: Selector,
+    /// What its addresses are for.
+    pub allowed_uses: AllowedUses,
+    /// Whether pods get addresses of it without asking for it by name.
+    pub automatic: bool,
+}
+
+/// Whether and how packets to a pool's addresses are wrapped between two nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Encapsulation {
+    /// Never: the network routes them.
+    #[default]
+    Never,
+    /// In IPIP (IPv4 only).
+    Ipip(When),
+    /// In VXLAN.
+    Vxlan(When),
+}
+
+/// Between which nodes packets are wrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum When {
+    /// Between all.
+    Always,
+    /// Between those that share no subnet.
+    CrossSubnet,
+}
+
+/// What a pool's addresses may be used for; at least one is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AllowedUses {
+    /// Pods.
+    pub workload: bool,
+    /// The tunnel address of a node.
+    pub tunnel: bool,
+}
+
+raw! {
+    /// `spec:` of an IPPool as it stands in YAML.
+    pub struct IpPoolSpec {
+        /// All its addresses.
+        cidr: String = "cidr",
+        /// The length of its blocks, 26 or 122 by default.
+        block_size: u64 = "blockSize",
+        /// Never (default), CrossSubnet, Always.
+        ipip_mode: String = "ipipMode",
+        /// Never (default), CrossSubnet, Always.
+        vxlan_mode: String = "vxlanMode",
+        /// Masquerade what leaves all pools; false by default.
+        nat_outgoing: bool = "natOutgoing",
+        /// No new addresses; false by default.
+        disabled: bool = "disabled",
+        /// Not announced; false by default.
+        disable_bgp_export: bool = "disableBGPExport",
+        /// Which nodes may claim blocks; `all()` by default.
+        node_selector: String = "nodeSelector",
+        /// Workload and Tunnel by default.
+        allowed_uses: Vec<String> = "allowedUses",
+        /// Automatic (default), Manual.
+        assignment_mode: String = "assignmentMode",
+    }
+}
+
+impl Checked for IpPool {
+    const KIND: Kind = Kind::IpPool;
+    type Spec = IpPoolSpec;
+
+    fn check(metadata: Metadata, spec: &IpPoolSpec, report: &mut Report) -> Option<Self> {
+        let cidr = check_cidr(spec, report);
+        let block_size = cidr.and_then(|cidr| check_block_size(cidr, spec.block_size, report));
+        let encapsulation = check_encapsulation(cidr, spec, report);
+        let node_selector = match &spec.node_selector {
+            None => Some(Selector::all()),
+            text => report.tried("nodeSelector", text.as_ref(), str::parse),
+        };
+        let allowed_uses = check_uses(spec.allowed_uses.as_deref(), report);
+        let modes = [("Automatic", true), ("Manual", false)];
+        let automatic = report.choice("assignmentMode", spec.assignment_mode.as_ref(), &modes);
+        Some(Self {
+            metadata,
+            cidr: cidr?,
+            block_size: block_size?,
+            encapsulation: encapsulation?,
+            nat_outgoing: spec.nat_outgoing.unwrap_or(false),
+            disabled: spec.disabled.unwrap_or(false),
+            disable_bgp_export: spec.disable_bgp_export.unwrap_or(false),
+            node_selector: node_selector?,
+            allowed_uses: allowed_uses?,
+            automatic: automatic?,
+        })
+    }
+
+    fn spec(&self) -> IpPoolSpec {
+        let when = |when| match when {
+            When::Always => Some("Always".to_owned()),
+            When::CrossSubnet => Some("CrossSubnet".to_owned()),
+        };
+        let (ipip_mode, vxlan_mode) = match self.encapsulation {
+            Encapsulation::Never => (None, None),
+            Encapsulation::Ipip(w) => (when(w), None),
+            Encapsulation::Vxlan(w) => (None, when(w)),
+        };
+        let uses = [(self.allowed_uses.workload, "Workload"), (self.allowed_uses.tunnel, "Tunnel")];
+        IpPoolSpec {
+            cidr: Some(self.cidr.to_string()),
+            block_size: Some(u64::from(self.block_size)),
+            ipip_mode,
+            vxlan_mode,
+            nat_outgoing: self.nat_outgoing.then_some(true),
+            disabled: self.disabled.then_some(true),
+            disable_bgp_export: self.disable_bgp_export.then_some(true),
+            node_selector: Some(self.node_selector.to_string()),
+            allowed_uses: Some(uses.iter().filter(|u| u.0).map(|u| u.1.to_owned()).collect()),
+            assignment_mode: Some(if self.automatic { "Automatic" } else { "Manual" }.to_owned()),
+        }
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+    fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+}
+
+fn check_cidr(spec: &IpPoolSpec, report: &mut Report) -> Option<IpNetwork> {
+    let Some(text) = &spec.cidr else {
+        report.missing("cidr", "a CIDR, as in 10.244.0.0/16 or fd00:10:244::/48");
+        return None;
+    };
+    let cidr = report.prefix("cidr", Some(text))?;
+    let unusable = match cidr {
+        IpNetwork::V4(n) => n.ip().is_link_local() || n.ip().is_loopback() || n.ip().is_multicast(),
+        IpNetwork::V6(n) => n.ip().is_unicast_link_local() || n.ip().is_loopback() || n.ip().is_multicast(),
+    };
+    if unusable || cidr.prefix() == 0 {
+        let allowed =
+            "unicast addresses that can be routed: not link-local, loopback, multicast or everything";
+        report.refuse_field("cidr", quoted(text), allowed);
+        return None;
+    }
+    Some(cidr)
+}
+
+fn check_block_size(cidr: IpNetwork, raw: Option<u64>, report: &mut Report) -> Option<u8> {
+    let (lengths, default) = block_lengths(cidr);
+    let (least, most) = (u64::from(*lengths.start().max(&cidr.prefix())), u64::from(*lengths.end()));
+    match raw {
+        Some(raw) => report.ranged("blockSize", Some(raw), least..=most),
+        // A pool smaller than a default block is one block.
+        None => Some(default.max(cidr.prefix())),
+    }
+}
+
+fn check_encapsulation(
+    cidr: Option<IpNetwork>,
+    spec: &IpPoolSpec,
+    report: &mut Report,
+) -> Option<Encapsulation> {
+    let words = [("Never", None), ("CrossSubnet", Some(When::CrossSubnet)), ("Always", Some(When::Always))];
+    let ipip = report.choice("ipipMode", spec.ipip_mode.as_ref(), &words)?;
+    let vxlan = report.choice("vxlanMode", spec.vxlan_mode.as_ref(), &words)?;
+    let shown = quoted(spec.ipip_mode.as_deref().unwrap_or_default());
+    match (ipip, vxlan) {
+        (Some(_), Some(_)) => {
+            report.refuse_field(
+                "ipipMode",
+                shown,
+                "Never when vxlanMode is not Never: a pool has one encapsulation",
+            );
+            None
+        }
+        (Some(_), None) if cidr.is_some_and(|c| c.is_ipv6()) => {
+            report.refuse_field(
+                "ipipMode",
+                shown,
+                "Never for an IPv6 pool: IPIP carries IPv4; use vxlanMode",
+            );
+            None
+        }
+        (Some(when), None) => Some(Encapsulation::Ipip(when)),
+        (None, Some(when)) => Some(Encapsulation::Vxlan(when)),
+        (None, None) => Some(Encapsulation::Never),
+    }
+}
+
+fn check_uses(raw: Option<&[String]>, report: &mut Report) -> Option<AllowedUses> {
+    let Some(raw) = raw else { return Some(AllowedUses { workload: true, tunnel: true }) };
+    let mut uses = AllowedUses { workload: false, tunnel: false };
+    report.within("allowedUses", |r| {
+        for (i, word) in raw.iter().enumerate() {
+            match word.as_str() {
+                "Workload" => uses.workload = true,
+                "Tunnel" => uses.tunnel = true,
+                other => r.within(i, |r| r.refuse(quoted(other), "one of Workload, Tunnel")),
+            }
+        }
+        if raw.is_empty() {
+            r.refuse("[]", "at least one of Workload, Tunnel");
+        }
+    });
+    (uses.workload || uses.tunnel).then_some(uses)
+}

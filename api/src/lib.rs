@@ -1,0 +1,46 @@
+//! The nouns of Corduroy: what a cluster's resources may say.
+//!
+//! ```text
+//! YAML ─ yaml ─► Value ─ raw ─► raw form (…Spec: every field optional, only types checked)
+//!                                  │ check: all violations, each with field, value, what is allowed
+//!                                  ▼
+//!                               checked form (IpPool, BgpPeer, …: can't be wrong) ─► Resource
+//! ```
+//! One file a kind. Field names are those of `projectcalico.org/v3` wherever that has the field. What is a matter
+//! between two resources (overlapping pools, a filter that does not exist) is judged in `fabric`, not here.
+//!
+//! Beside the kinds: [`block`] arithmetic, the [`Selector`] language, and [`event`], what a datastore says and is told.
+//! No IO, no clock; the same input gives the same output.
+#![warn(missing_docs)]
+
+pub mod bgp_configuration;
+pub mod bgp_filter;
+pub mod bgp_peer;
+pub mod block;
+pub mod event;
+pub mod fabric_node;
+pub mod ip_pool;
+pub mod ipam_block;
+mod meta;
+pub mod raw;
+mod report;
+mod resource;
+mod secret;
+mod selector;
+mod value;
+pub mod yaml;
+
+pub use bgp_configuration::BgpConfiguration;
+pub use bgp_filter::BgpFilter;
+pub use bgp_peer::{BgpPeer, SecretRef};
+pub use event::{Event, Rejection, Source, Version, Why, Write, WriteError};
+pub use fabric_node::FabricNode;
+pub use ip_pool::{Encapsulation, IpPool, When};
+pub use ipam_block::IpamBlock;
+pub use ipnetwork::IpNetwork;
+pub use meta::{Key, Kind, Labels, Metadata, RawMetadata};
+pub use report::{FieldPath, Invalid, Report, Step, Violations};
+pub use resource::{API_VERSION, Checked, Refused, Resource};
+pub use secret::{Secret, SecretValue};
+pub use selector::{Selector, SelectorError};
+pub use value::{AsNumber, Community, NotACommunity, NotAnAsNumber};

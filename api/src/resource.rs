@@ -1,0 +1,212 @@
+//! A resource of any kind, and the way from YAML to it and back.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_yaml::Value;
+
+use crate::meta::{Key, Kind, Metadata, RawMetadata};
+use crate::raw::{Fields, Raw};
+use crate::report::{Invalid, Report};
+use crate::yaml::{self, SyntaxError};
+use crate::{BgpConfiguration, BgpFilter, BgpPeer, FabricNode, IpPool, IpamBlock, Secret};
+
+/// `apiVersion` of all our kinds.
+pub const API_VERSION: &str = "corduroy.dev/v1alpha1";
+
+/// What a kind must bring.
+pub trait Checked: Sized {
+    /// Which it is.
+    const KIND: Kind;
+    /// `spec:` as it stands in YAML.
+    type Spec: Raw + Serialize + Default;
+
+    /// From the raw form; everything that is wrong is noted, and then nothing is returned.
+    fn check(metadata: Metadata, spec: &Self::Spec, report: &mut Report) -> Option<Self>;
+    /// Back to the raw form.
+    fn spec(&self) -> Self::Spec;
+    /// Its name, labels and so on.
+    fn metadata(&self) -> &Metadata;
+    /// The same, to change.
+    fn metadata_mut(&mut self) -> &mut Metadata;
+}
+
+/// A checked resource of any kind. Cheap to clone: a datastore hands the same one to all its watchers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resource {
+    /// Addresses for pods and tunnels.
+    IpPool(Arc<IpPool>),
+    /// A part of a pool that one node owns.
+    IpamBlock(Arc<IpamBlock>),
+    /// What every node must know of every other.
+    FabricNode(Arc<FabricNode>),
+    /// Settings of the fabric's BGP as a whole.
+    BgpConfiguration(Arc<BgpConfiguration>),
+    /// Sessions beside (or instead of) the mesh.
+    BgpPeer(Arc<BgpPeer>),
+    /// Import and export rules.
+    BgpFilter(Arc<BgpFilter>),
+    /// Passwords. Never in YAML.
+    Secret(Arc<Secret>),
+}
+
+macro_rules! each {
+    ($self:expr, $r:ident => $out:expr) => {
+        match $self {
+            Resource::IpPool($r) => $out,
+            Resource::IpamBlock($r) => $out,
+            Resource::FabricNode($r) => $out,
+            Resource::BgpConfiguration($r) => $out,
+            Resource::BgpPeer($r) => $out,
+            Resource::BgpFilter($r) => $out,
+            Resource::Secret($r) => $out,
+        }
+    };
+}
+
+impl Resource {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::IpPool(_) => Kind::IpPool,
+            Self::IpamBlock(_) => Kind::IpamBlock,
+            Self::FabricNode(_) => Kind::FabricNode,
+            Self::BgpConfiguration(_) => Kind::BgpConfiguration,
+            Self::BgpPeer(_) => Kind::BgpPeer,
+            Self::BgpFilter(_) => Kind::BgpFilter,
+            Self::Secret(_) => Kind::Secret,
+        }
+    }
+
+    /// Kind and name.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key::new(self.kind(), self.metadata().name.clone())
+    }
+
+    /// Its name, labels and so on.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        each!(self, r => &r.metadata)
+    }
+
+    /// The same resource in the state its datastore calls `version`.
+    #[must_use]
+    pub fn at_version(mut self, version: String) -> Self {
+        each!(&mut self, r => Arc::make_mut(r).metadata.resource_version = Some(version));
+        self
+    }
+
+    /// Reads and checks one document.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, and which resource it would have been.
+    pub fn read(value: &Value) -> Result<Self, Refused> {
+        let mut report = Report::default();
+        let known = ["apiVersion", "kind", "metadata", "spec", "status"];
+        let Some(fields) = Fields::of(value, &known, &mut report) else {
+            return Err(Refused::new(None, report));
+        };
+        let version: Option<String> = fields.read("apiVersion", &mut report);
+        report.choice("apiVersion", version.as_ref(), &[(API_VERSION, ())]);
+        if version.is_none() {
+            report.missing("apiVersion", API_VERSION);
+        }
+        let kind = read_kind(&fields, &mut report);
+        let raw: RawMetadata = fields.read("metadata", &mut report).unwrap_or_default();
+        let metadata = report.within("metadata", |r| Metadata::check(&raw, r));
+        let key = kind.zip(metadata.as_ref()).map(|(kind, m)| Key::new(kind, m.name.clone()));
+        // A spec is checked even when the name is bad, so that all violations are told at once.
+        let metadata = metadata.unwrap_or_default();
+        let resource = match kind {
+            None => None,
+            Some(Kind::IpPool) => read_as(&fields, metadata, &mut report).map(Self::IpPool),
+            Some(Kind::IpamBlock) => read_as(&fields, metadata, &mut report).map(Self::IpamBlock),
+            Some(Kind::FabricNode) => read_as(&fields, metadata, &mut report).map(Self::FabricNode),
+            Some(Kind::BgpConfiguration) => {
+                read_as(&fields, metadata, &mut report).map(Self::BgpConfiguration)
+            }
+            Some(Kind::BgpPeer) => read_as(&fields, metadata, &mut report).map(Self::BgpPeer),
+            Some(Kind::BgpFilter) => read_as(&fields, metadata, &mut report).map(Self::BgpFilter),
+            Some(Kind::Secret) => {
+                let allowed = "a secret is not read from YAML, only referred to by name and key";
+                report.refuse_field("kind", "Secret", allowed);
+                None
+            }
+        };
+        report.finish(resource).map_err(|violations| Refused { key, problems: violations.0 })
+    }
+
+    /// The resource as one YAML document, without `---` and without its resource version.
+    ///
+    /// # Errors
+    /// A [`Resource::Secret`] has no form in YAML.
+    pub fn to_yaml(&self) -> Result<String, SyntaxError> {
+        match self {
+            Self::IpPool(r) => write(&**r),
+            Self::IpamBlock(r) => write(&**r),
+            Self::FabricNode(r) => write(&**r),
+            Self::BgpConfiguration(r) => write(&**r),
+            Self::BgpPeer(r) => write(&**r),
+            Self::BgpFilter(r) => write(&**r),
+            Self::Secret(_) => {
+                Err(SyntaxError { what: "a secret is not written as YAML".to_owned(), line: None })
+            }
+        }
+    }
+}
+
+fn read_kind(fields: &Fields<'_>, report: &mut Report) -> Option<Kind> {
+    let names = Kind::ALL.map(|kind| (kind.name(), kind));
+    let raw: Option<String> = fields.read("kind", report);
+    if raw.is_none() {
+        report.missing("kind", format!("one of {}", names.map(|(name, _)| name).join(", ")));
+        return None;
+    }
+    report.choice("kind", raw.as_ref(), &names)
+}
+
+fn read_as<T: Checked>(fields: &Fields<'_>, metadata: Metadata, report: &mut Report) -> Option<Arc<T>> {
+    let before = report.count();
+    let spec: T::Spec = fields.read("spec", report).unwrap_or_default();
+    let typed = report.count() == before;
+    let checked = report.within("spec", |r| T::check(metadata, &spec, r));
+    // With a field of a wrong type missing from `spec`, what `check` made is not what was meant.
+    checked.filter(|_| typed).map(Arc::new)
+}
+
+#[derive(Serialize)]
+struct Document<'a, S> {
+    #[serde(rename = "apiVersion")]
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: RawMetadata,
+    spec: S,
+}
+
+fn write<T: Checked>(resource: &T) -> Result<String, SyntaxError> {
+    yaml::write(&Document {
+        api_version: API_VERSION,
+        kind: T::KIND.name(),
+        metadata: resource.metadata().raw(),
+        spec: resource.spec(),
+    })
+}
+
+/// A document that is no resource.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", crate::report::Violations(self.problems.clone()))]
+pub struct Refused {
+    /// Which resource it would have been, when that much can be told.
+    pub key: Option<Key>,
+    /// Everything that is wrong with it.
+    pub problems: Vec<Invalid>,
+}
+
+impl Refused {
+    fn new(key: Option<Key>, report: Report) -> Self {
+        let problems = report.finish::<()>(None).err().map(|v| v.0).unwrap_or_default();
+        Self { key, problems }
+    }
+}

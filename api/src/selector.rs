@@ -1,0 +1,278 @@
+//! The selector language: which resources are meant, by their labels.
+//!
+//! ```text
+//! expr    = term { "||" term }
+//! term    = factor { "&&" factor }
+//! factor  = "!" factor | "(" expr ")" | "all()" | "global()" | "has(" key ")" | test
+//! test    = key ( "==" | "!=" | "contains" | "starts with" | "ends with" ) value
+//!         | key [ "not" ] "in" "{" value { "," value } "}"
+//! value   = 'text' | "text"
+//! ```
+//! `!=` and `not in` hold for a resource without the label, as in Calico; `contains`, `starts with` and `ends with` do
+//! not. An error points at the column where reading stopped and says what would have done.
+
+use std::fmt;
+use std::str::FromStr;
+
+use nom::branch::alt;
+use nom::bytes::complete::{tag, take_while, take_while1};
+use nom::character::complete::{char, multispace0, multispace1};
+use nom::combinator::{cut, eof, value};
+use nom::error::{ErrorKind, ParseError};
+use nom::multi::separated_list1;
+use nom::sequence::{delimited, preceded, separated_pair, terminated};
+use nom::{IResult, Parser};
+
+use crate::meta::Labels;
+
+/// A selector, ready to be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector {
+    text: String,
+    expr: Expr,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Expr {
+    All,
+    Has(String),
+    Test(String, Test),
+    In(String, Vec<String>),
+    Not(Box<Expr>),
+    And(Vec<Expr>),
+    Or(Vec<Expr>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Test {
+    Equals(String),
+    Contains(String),
+    StartsWith(String),
+    EndsWith(String),
+}
+
+impl Selector {
+    /// Does a resource with these labels belong?
+    #[must_use]
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.expr.matches(labels)
+    }
+
+    /// The selector that every resource matches.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { text: "all()".to_owned(), expr: Expr::All }
+    }
+}
+
+impl Expr {
+    fn matches(&self, labels: &Labels) -> bool {
+        match self {
+            Self::All => true,
+            Self::Has(key) => labels.contains_key(key),
+            Self::Test(key, test) => labels.get(key).is_some_and(|v| test.holds(v)),
+            Self::In(key, values) => labels.get(key).is_some_and(|v| values.contains(v)),
+            Self::Not(inner) => !inner.matches(labels),
+            Self::And(parts) => parts.iter().all(|e| e.matches(labels)),
+            Self::Or(parts) => parts.iter().any(|e| e.matches(labels)),
+        }
+    }
+}
+
+impl Test {
+    fn holds(&self, value: &str) -> bool {
+        match self {
+            Self::Equals(text) => value == text,
+            Self::Contains(text) => value.contains(text),
+            Self::StartsWith(text) => value.starts_with(text),
+            Self::EndsWith(text) => value.ends_with(text),
+        }
+    }
+}
+
+/// As its author wrote it.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Text that is no selector.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectorError {
+    /// Reading stopped.
+    #[error("a selector; at column {column} wanted {wanted}, found {found}")]
+    Unexpected {
+        /// Where, in characters from 1.
+        column: usize,
+        /// What would have done there.
+        wanted: &'static str,
+        /// What stands there.
+        found: String,
+    },
+    /// Longer than [`SelectorError::MOST`] characters.
+    #[error("a selector of at most {} characters", Self::MOST)]
+    TooLong,
+}
+
+impl SelectorError {
+    /// The most characters a selector may have.
+    pub const MOST: usize = 1024;
+    /// How deep parentheses and `!` may be nested.
+    const DEEPEST: u8 = 32;
+}
+
+impl FromStr for Selector {
+    type Err = SelectorError;
+    fn from_str(text: &str) -> Result<Self, SelectorError> {
+        if text.chars().count() > SelectorError::MOST {
+            return Err(SelectorError::TooLong);
+        }
+        let end = wanting("&&, || or the end", eof);
+        match terminated(|i| expr(i, SelectorError::DEEPEST), preceded(multispace0, end)).parse(text) {
+            Ok((_, expr)) => Ok(Self { text: text.to_owned(), expr }),
+            Err(nom::Err::Error(stop) | nom::Err::Failure(stop)) => Err(stop.explain(text)),
+            Err(nom::Err::Incomplete(_)) => Err(Stop { rest: "", wanted: "more" }.explain(text)),
+        }
+    }
+}
+
+/// Where reading stopped and what would have done.
+#[derive(Debug)]
+struct Stop<'a> {
+    rest: &'a str,
+    wanted: &'static str,
+}
+
+impl Stop<'_> {
+    fn explain(&self, text: &str) -> SelectorError {
+        let read = text.get(..text.len() - self.rest.len()).unwrap_or(text);
+        let word: String = self.rest.chars().take_while(|c| !c.is_whitespace()).take(20).collect();
+        let found = if self.rest.is_empty() { "the end".to_owned() } else { format!("{word:?}") };
+        SelectorError::Unexpected { column: read.chars().count() + 1, wanted: self.wanted, found }
+    }
+}
+
+impl<'a> ParseError<&'a str> for Stop<'a> {
+    fn from_error_kind(rest: &'a str, _: ErrorKind) -> Self {
+        Self { rest, wanted: "something else" }
+    }
+    fn append(_: &'a str, _: ErrorKind, other: Self) -> Self {
+        other
+    }
+    /// Of two alternatives the one that got further knows better what was meant.
+    fn or(self, other: Self) -> Self {
+        if self.rest.len() < other.rest.len() { self } else { other }
+    }
+}
+
+type Read<'a, T> = IResult<&'a str, T, Stop<'a>>;
+
+/// Names what the parser wants, for the case that it stops where it starts.
+fn wanting<'a, T>(
+    wanted: &'static str,
+    mut parser: impl Parser<&'a str, Output = T, Error = Stop<'a>>,
+) -> impl FnMut(&'a str) -> Read<'a, T> {
+    move |input| {
+        parser.parse(input).map_err(|e| {
+            e.map(|stop| if stop.rest.len() == input.len() { Stop { rest: input, wanted } } else { stop })
+        })
+    }
+}
+
+fn expr(input: &str, depth: u8) -> Read<'_, Expr> {
+    let or = delimited(multispace0, tag("||"), multispace0);
+    let (rest, parts) = separated_list1(or, |i| term(i, depth)).parse(input)?;
+    Ok((rest, one_or(parts, Expr::Or)))
+}
+
+fn term(input: &str, depth: u8) -> Read<'_, Expr> {
+    let and = delimited(multispace0, tag("&&"), multispace0);
+    let (rest, parts) = separated_list1(and, |i| factor(i, depth)).parse(input)?;
+    Ok((rest, one_or(parts, Expr::And)))
+}
+
+fn one_or(mut parts: Vec<Expr>, join: fn(Vec<Expr>) -> Expr) -> Expr {
+    match (parts.pop(), parts.is_empty()) {
+        (Some(only), true) => only,
+        (last, _) => {
+            parts.extend(last);
+            join(parts)
+        }
+    }
+}
+
+fn factor(input: &str, depth: u8) -> Read<'_, Expr> {
+    let (input, _) = multispace0(input)?;
+    let Some(depth) = depth.checked_sub(1) else {
+        return Err(nom::Err::Failure(Stop { rest: input, wanted: "fewer nested parentheses (at most 32)" }));
+    };
+    let close = || preceded(multispace0, wanting("&&, || or )", char(')')));
+    let not = preceded(char('!'), cut(move |i| factor(i, depth))).map(|e| Expr::Not(Box::new(e)));
+    let group = delimited(char('('), cut(move |i| expr(i, depth)), cut(close()));
+    let all = alt((call("all"), call("global"))).map(|()| Expr::All);
+    let has = delimited(
+        (tag("has"), multispace0, char('('), multispace0),
+        cut(key),
+        cut((multispace0, wanting(")", char(')')))),
+    );
+    let start = "a label, has(label), all(), ! or (";
+    wanting(start, alt((not, group, all, has.map(|k| Expr::Has(k.to_owned())), test))).parse(input)
+}
+
+fn call<'a>(name: &'static str) -> impl Parser<&'a str, Output = (), Error = Stop<'a>> {
+    value((), (tag(name), multispace0, char('('), multispace0, char(')')))
+}
+
+fn key(input: &str) -> Read<'_, &str> {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-');
+    wanting("a label", take_while1(inner)).parse(input)
+}
+
+fn test(input: &str) -> Read<'_, Expr> {
+    let (input, key) = key(input)?;
+    let operators = "==, !=, in, not in, contains, starts with or ends with";
+    let equal = (multispace0, tag("=="), multispace0);
+    let unequal = (multispace0, tag("!="), multispace0);
+    let word = |word: &'static str| (multispace1, tag(word), multispace0);
+    let words = |a: &'static str, b: &'static str| (multispace1, tag(a), multispace1, tag(b), multispace0);
+    let found = alt((
+        preceded(equal, cut(text)).map(|v| is(key, Test::Equals(v))),
+        preceded(unequal, cut(text)).map(|v| not(is(key, Test::Equals(v)))),
+        preceded(word("contains"), cut(text)).map(|v| is(key, Test::Contains(v))),
+        preceded(words("starts", "with"), cut(text)).map(|v| is(key, Test::StartsWith(v))),
+        preceded(words("ends", "with"), cut(text)).map(|v| is(key, Test::EndsWith(v))),
+        preceded(words("not", "in"), cut(set)).map(|v| not(Expr::In(key.to_owned(), v))),
+        preceded(word("in"), cut(set)).map(|v| Expr::In(key.to_owned(), v)),
+    ))
+    .parse(input);
+    // An operator that is none may have been read in part: the message points at its beginning.
+    found.map_err(|e| match e {
+        nom::Err::Error(_) => nom::Err::Failure(Stop { rest: input.trim_start(), wanted: operators }),
+        other => other,
+    })
+}
+
+fn is(key: &str, test: Test) -> Expr {
+    Expr::Test(key.to_owned(), test)
+}
+
+fn not(expr: Expr) -> Expr {
+    Expr::Not(Box::new(expr))
+}
+
+fn text(input: &str) -> Read<'_, String> {
+    let single = delimited(char('\''), take_while(|c| c != '\''), cut(wanting("a closing '", char('\''))));
+    let double = delimited(char('"'), take_while(|c| c != '"'), cut(wanting("a closing \"", char('"'))));
+    wanting("text in quotes", alt((single, double))).parse(input).map(|(rest, t)| (rest, t.to_owned()))
+}
+
+fn set(input: &str) -> Read<'_, Vec<String>> {
+    let comma = (multispace0, char(','), multispace0);
+    let open = (wanting("{", char('{')), multispace0);
+    let close = (multispace0, wanting(", or }", char('}')));
+    separated_pair(open, nom::combinator::success(()), cut(separated_list1(comma, text)))
+        .and(cut(close))
+        .parse(input)
+        .map(|(rest, ((_, values), _))| (rest, values))
+}

@@ -1,0 +1,122 @@
+//! A rule, put together step by step.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::Name;
+use super::expr::{Expr, Field, Match, Verdict};
+use super::value::Limit;
+
+/// A rule: its steps and a comment.
+///
+/// ```
+/// use corduroy_kernel::nft::{CtState, Match, Rule};
+///
+/// let rule = Rule::new().when(Match::ct_state(CtState::ESTABLISHED.or(CtState::RELATED))).accept();
+/// assert_eq!(rule.exprs.len(), 2);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rule {
+    /// What it does, in order.
+    pub exprs: Vec<Expr>,
+    /// What it is for, shown by `nft list`: at most 127 octets, longer ones are cut.
+    pub comment: Option<String>,
+}
+
+impl Rule {
+    /// A rule that does nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+    fn then(mut self, expr: Expr) -> Self {
+        self.exprs.push(expr);
+        self
+    }
+    /// …if this matches.
+    #[must_use]
+    pub fn when(self, what: Match) -> Self {
+        self.then(Expr::Match(what))
+    }
+    /// …if these fields together are in the set.
+    #[must_use]
+    pub fn in_set(self, fields: impl Into<Vec<Field>>, set: impl Into<Name>) -> Self {
+        self.then(Expr::InSet(fields.into(), set.into()))
+    }
+    /// …if these fields together are not in the set.
+    #[must_use]
+    pub fn not_in_set(self, fields: impl Into<Vec<Field>>, set: impl Into<Name>) -> Self {
+        self.then(Expr::NotInSet(fields.into(), set.into()))
+    }
+    /// …do what the verdict map says for these fields.
+    #[must_use]
+    pub fn vmap(self, fields: impl Into<Vec<Field>>, map: impl Into<Name>) -> Self {
+        self.then(Expr::Vmap(fields.into(), map.into()))
+    }
+    /// …count it.
+    #[must_use]
+    pub fn counter(self) -> Self {
+        self.then(Expr::Counter)
+    }
+    /// …while within this rate.
+    #[must_use]
+    pub fn limit(self, limit: Limit) -> Self {
+        self.then(Expr::Limit(limit))
+    }
+    /// …log it with this prefix (at most 127 octets).
+    #[must_use]
+    pub fn log(self, prefix: &str) -> Self {
+        self.then(Expr::Log(prefix.into()))
+    }
+    /// …write these bits of the packet's mark.
+    #[must_use]
+    pub fn set_mark(self, mask: u32, value: u32) -> Self {
+        self.then(Expr::SetMark { mask, value })
+    }
+    /// …write these bits of the connection's mark.
+    #[must_use]
+    pub fn set_ct_mark(self, mask: u32, value: u32) -> Self {
+        self.then(Expr::SetCtMark { mask, value })
+    }
+    /// …do not track its connection.
+    #[must_use]
+    pub fn notrack(self) -> Self {
+        self.then(Expr::Notrack)
+    }
+    /// …masquerade, fully random.
+    #[must_use]
+    pub fn masquerade(self) -> Self {
+        self.then(Expr::Masquerade)
+    }
+    /// …accept.
+    #[must_use]
+    pub fn accept(self) -> Self {
+        self.then(Expr::Verdict(Verdict::Accept))
+    }
+    /// …drop.
+    #[must_use]
+    pub fn drop(self) -> Self {
+        self.then(Expr::Verdict(Verdict::Drop))
+    }
+    /// …return.
+    #[must_use]
+    pub fn ret(self) -> Self {
+        self.then(Expr::Verdict(Verdict::Return))
+    }
+    /// …jump to a chain.
+    #[must_use]
+    pub fn jump(self, chain: impl Into<Name>) -> Self {
+        self.then(Expr::Verdict(Verdict::Jump(chain.into())))
+    }
+    /// …go to a chain.
+    #[must_use]
+    pub fn goto(self, chain: impl Into<Name>) -> Self {
+        self.then(Expr::Verdict(Verdict::Goto(chain.into())))
+    }
+    /// This rule with a comment.
+    #[must_use]
+    pub fn comment(mut self, text: &str) -> Self {
+        self.comment = Some(text.into());
+        self
+    }
+}

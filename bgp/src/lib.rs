@@ -12,6 +12,7 @@
 
 extern crate alloc;
 
+pub mod attrs;
 pub mod config;
 pub mod decide;
 pub mod event;
@@ -22,6 +23,7 @@ pub mod rib;
 pub mod speaker;
 pub mod status;
 mod time;
+pub mod wire;
 
 pub use net::{Asn, Family, FamilySet, Net, Net4, Net6, NetError, Prefix, RouterId};
 pub use time::Time;

@@ -21,3 +21,6 @@
 //!
 //! Pure: no clock (time is a [`corduroy_bgp::Time`] passed in), no socket, no file, no thread.
 #![warn(missing_docs)]
+
+pub mod former;
+pub mod learned;

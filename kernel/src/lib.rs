@@ -34,5 +34,5 @@ pub use net::{Family, IpNet, IpNetError, Mac, MacError};
 pub use op::{Cause, Lane, Lanes, Op, OpError, OpResult, Plan, Remedy};
 pub use pod::{NetnsId, PodEnd, VethPeer};
 pub use route::{Encap, NextHop, Route, RouteKind};
-pub use state::{Changed, Facts, Features, ForeignChain, State, Support, Uplink};
+pub use state::{Changed, Facts, Features, ForeignChain, Gateway, State, Support, Uplink};
 pub use sysctl::{Conf, Conf4, Conf6, Sysctl};

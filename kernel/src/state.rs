@@ -31,10 +31,22 @@ pub struct State {
     pub sysctls: BTreeMap<Sysctl, u32>,
     /// Our nftables table; `None` when there is none.
     pub nft: Option<nft::Table>,
+    /// Routes by way of a gateway that others made (an administrator, DHCP, router advertisements), the default routes
+    /// among them: how what is not on the link is reached. Of several to one destination the one of the lowest metric.
+    pub gateways: BTreeMap<IpNet, Gateway>,
     /// What the kernel can do.
     pub features: Features,
     /// Base chains of others that drop what they do not know: our accept can't overrule them.
     pub foreign_drops: Vec<ForeignChain>,
+}
+
+/// Where a route of somebody else leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gateway {
+    /// The interface.
+    pub dev: LinkName,
+    /// The router on it.
+    pub via: IpAddr,
 }
 
 /// What the kernel offers of what we may ask.
@@ -89,6 +101,8 @@ pub struct Uplink {
 pub struct Facts {
     /// Interfaces that are not ours, loopback included (an address for BGP may live there).
     pub uplinks: BTreeMap<LinkName, Uplink>,
+    /// Routes by way of a gateway that others made.
+    pub gateways: BTreeMap<IpNet, Gateway>,
     /// The MACs of our own interfaces, by which a pod's neighbour knows the host side.
     pub macs: BTreeMap<LinkName, Mac>,
     /// What the kernel can do.
@@ -131,6 +145,14 @@ impl Facts {
             .filter(|(_, _, a, len)| IpNet::containing(**a, *len).is_some_and(|net| net.contains(addr)))
             .max_by_key(|(name, _, _, len)| (*len, core::cmp::Reverse(*name)))
             .map(|(name, uplink, _, _)| (*name, uplink))
+    }
+    /// The gateway towards `addr`, by the longest match, when its interface is running. For what is not on the link.
+    #[must_use]
+    pub fn gateway(&self, addr: IpAddr) -> Option<Gateway> {
+        let usable = self.gateways.iter().filter(|(net, gateway)| {
+            net.contains(addr) && self.uplinks.get(&gateway.dev).is_some_and(|uplink| uplink.running)
+        });
+        usable.max_by_key(|(net, _)| net.prefix_len()).map(|(_, gateway)| *gateway)
     }
     /// The interface that has the address `addr` itself.
     #[must_use]

@@ -15,6 +15,7 @@
 
 mod expr;
 mod rule;
+mod text;
 mod value;
 
 use alloc::boxed::Box;
@@ -25,7 +26,7 @@ use core::fmt;
 
 pub use expr::{Cmp, Expr, Field, L4, Match, Verdict};
 pub use rule::Rule;
-pub use value::{AddrType, CtState, DataType, Key, Limit, Value};
+pub use value::{AddrType, CtState, DataType, Key, Limit, Per, Value};
 
 /// The name of our table, of family `inet`.
 pub const TABLE: &str = "corduroy";

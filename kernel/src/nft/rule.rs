@@ -13,7 +13,7 @@ use super::value::Limit;
 /// use corduroy_kernel::nft::{CtState, Match, Rule};
 ///
 /// let rule = Rule::new().when(Match::ct_state(CtState::ESTABLISHED.or(CtState::RELATED))).accept();
-/// assert_eq!(rule.exprs.len(), 2);
+/// assert_eq!(rule.to_string(), "ct state established,related accept");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rule {

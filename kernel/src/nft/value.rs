@@ -191,8 +191,34 @@ pub enum AddrType {
 pub struct Limit {
     /// So many times…
     pub rate: u64,
-    /// …in so many seconds.
-    pub per_seconds: u64,
+    /// …in this time.
+    pub per: Per,
     /// So many more at once.
     pub burst: u32,
+}
+
+/// The time a rate is counted over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Per {
+    /// A second.
+    Second,
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+}
+
+impl Per {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Second, Self::Minute, Self::Hour];
+
+    /// Its length.
+    #[must_use]
+    pub fn seconds(self) -> u64 {
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3600,
+        }
+    }
 }

@@ -239,14 +239,14 @@ impl Operation {
         let mut raw = OperationSpec::default();
         match self {
             Self::AddCommunity(c) => {
-                raw.add_community = Some(AddCommunitySpec { value: Some(c.to_string()) })
+                raw.add_community = Some(AddCommunitySpec { value: Some(c.to_string()) });
             }
             Self::PrependAsPath(path) => {
                 let prefix = Some(path.iter().map(|n| n.raw()).collect());
                 raw.prepend_as_path = Some(PrependSpec { prefix });
             }
             Self::SetPriority(value) => {
-                raw.set_priority = Some(PrioritySpec { value: Some((*value).into()) })
+                raw.set_priority = Some(PrioritySpec { value: Some((*value).into()) });
             }
         }
         raw
@@ -292,7 +292,7 @@ fn check_prefix(ipv6: bool, raw: &RuleSpec, report: &mut Report) -> Option<Prefi
     match (&raw.cidr, &raw.match_operator) {
         (None, None) => return None,
         (Some(_), None) => {
-            report.missing("matchOperator", "one of Equal, NotEqual, In, NotIn, since there is a cidr")
+            report.missing("matchOperator", "one of Equal, NotEqual, In, NotIn, since there is a cidr");
         }
         (None, Some(_)) => report.missing("cidr", "a CIDR, since there is a matchOperator"),
         (Some(_), Some(_)) => {}

@@ -188,7 +188,7 @@ fn check_addresses(raw: Option<&[String]>, report: &mut Report) -> Option<Addres
         for (i, text) in raw.iter().enumerate() {
             r.within(i, |r| match text.parse::<IpNetwork>() {
                 Ok(net) if !text.contains('/') || !is_host(net.ip()) || net.ip().is_loopback() => {
-                    r.refuse(quoted(text), FORM)
+                    r.refuse(quoted(text), FORM);
                 }
                 Ok(IpNetwork::V4(net)) if out.v4.is_none() => out.v4 = Some(net),
                 Ok(IpNetwork::V6(net)) if out.v6.is_none() => out.v6 = Some(net),

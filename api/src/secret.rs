@@ -29,7 +29,7 @@ impl Secret {
         }
         for key in data.keys().filter(|key| !is_secret_key(key)) {
             report.within("data", |r| {
-                r.refuse(quoted(key), "letters, digits, '-', '_' and '.', not beginning with '.'")
+                r.refuse(quoted(key), "letters, digits, '-', '_' and '.', not beginning with '.'");
             });
         }
         report.finish(Some(Self { metadata: Metadata::named(name), data }))

@@ -1,0 +1,44 @@
+//! Where resources live. One small contract ([`Datastore`]), the same for every backend:
+//!
+//! * **watch** says everything there is of the kinds asked for, then `InSync` for each kind, then every change. What a
+//!   slow watcher has not taken yet is coalesced by resource: it may miss states in between, never the last one, and
+//!   its queue is bounded by the number of resources.
+//! * **write** is compare-and-swap: create what is not there, update or delete what is still in the state that was
+//!   read. Two writers never both succeed on one state.
+//! * What can't be used is `Rejected` with file, line, field, value and what is allowed, and the last good state stays
+//!   in force.
+//!
+//! Resources come out checked (`corduroy_api`), carrying their version in `metadata.resource_version`. A version is
+//! good for comparing and nothing else.
+#![warn(missing_docs)]
+
+mod hub;
+mod memory;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use corduroy_api::{Kind, Resource};
+
+pub use corduroy_api::{Event, Rejection, Source, Version, Why, Write, WriteError};
+pub use hub::Watch;
+pub use memory::Memory;
+
+/// A future that a trait object can return.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A place where resources live.
+pub trait Datastore: Send + Sync {
+    /// Everything of these kinds, from the beginning. Dropping the [`Watch`] ends it.
+    fn watch(&self, kinds: &[Kind]) -> Watch;
+
+    /// Makes a change, if things are as the writer thinks, and says in which state the resource is afterwards (for a
+    /// delete: in which it was). Watchers learn of it like of any other change.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; nothing was written then.
+    fn write(&self, write: Write) -> Pending<'_, Result<Version, WriteError>>;
+
+    /// Everything of a kind as it is now, in order of the names.
+    fn list(&self, kind: Kind) -> Pending<'_, Vec<Resource>>;
+}

@@ -1,0 +1,121 @@
+//! Which pools are in force, and who owns which block of them.
+//!
+//! A block is owned while its IPAMBlock exists, by the node whose name *and* UID it carries: a machine made anew under
+//! an old name has another UID and inherits nothing. Pools that overlap would make an address mean two things, so of
+//! those only the first by name is in force; the others keep what was claimed from them and give nothing new.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use corduroy_api::block::{block_at, block_count, block_name, contains, overlap};
+use corduroy_api::{IpNetwork, IpPool, IpamBlock, Key, Kind};
+
+use crate::{Model, Problem};
+
+/// Pools that overlap none with a smaller name, in order.
+#[must_use]
+pub fn pools_in_force(model: &Model) -> Vec<&Arc<IpPool>> {
+    let mut taken: Vec<&Arc<IpPool>> = Vec::new();
+    for pool in model.pools().values() {
+        if !taken.iter().any(|other| overlap(other.cidr, pool.cidr)) {
+            taken.push(pool);
+        }
+    }
+    taken
+}
+
+/// The pool in force that has this address.
+#[must_use]
+pub fn pool_of(model: &Model, address: IpAddr) -> Option<&Arc<IpPool>> {
+    pools_in_force(model).into_iter().find(|pool| pool.cidr.contains(address))
+}
+
+/// Whether this node may claim blocks of this pool: the pool is not disabled and its selector chooses the node.
+#[must_use]
+pub fn may_claim(model: &Model, pool: &IpPool, node: &str) -> bool {
+    let chosen = model.nodes().get(node).is_some_and(|n| pool.node_selector.matches(&n.metadata.labels));
+    chosen && !pool.disabled
+}
+
+/// The block that has this address.
+#[must_use]
+pub fn block_of(model: &Model, address: IpAddr) -> Option<&Arc<IpamBlock>> {
+    model.blocks().values().find(|block| block.cidr.contains(address))
+}
+
+/// The blocks that the node of this name and UID owns, in order of their names.
+pub fn owned_by<'m>(model: &'m Model, node: &str, uid: &str) -> impl Iterator<Item = &'m Arc<IpamBlock>> {
+    model.blocks().values().filter(move |block| block.node == node && block.node_uid == uid)
+}
+
+/// A block of `pool` that nobody owns, or `None` when all are owned. Nodes begin their search at different places, so
+/// that two of them that claim at the same time seldom want the same block; the datastore's compare-and-swap decides
+/// when they do.
+#[must_use]
+pub fn unclaimed(model: &Model, pool: &IpPool, node: &str) -> Option<IpNetwork> {
+    let count = block_count(pool.cidr, pool.block_size);
+    let start = u128::from(hash(node)) % count.max(1);
+    // Among more blocks than are claimed at least one is free: no need to look further.
+    let enough = count.min(model.blocks().len() as u128 + 1);
+    (0..enough).find_map(|i| {
+        let block = block_at(pool.cidr, pool.block_size, (start + i) % count)?;
+        is_free(model, block).then_some(block)
+    })
+}
+
+/// Is no part of `block` claimed? Claims of another block size (the pool was made anew) count too.
+fn is_free(model: &Model, block: IpNetwork) -> bool {
+    !model.blocks().contains_key(&block_name(block))
+        && !model.blocks().values().any(|claimed| overlap(claimed.cidr, block))
+}
+
+/// FNV-1a over the name, finished so that names that differ in one digit lie far apart; only has to spread.
+fn hash(name: &str) -> u64 {
+    let fnv = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    (fnv ^ (fnv >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
+}
+
+/// How full a pool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// Blocks it has.
+    pub blocks: u128,
+    /// Blocks that are claimed.
+    pub claimed: u128,
+}
+
+/// How full `pool` is.
+#[must_use]
+pub fn capacity(model: &Model, pool: &IpPool) -> Capacity {
+    let claimed = model.blocks().values().filter(|block| contains(pool.cidr, block.cidr)).count();
+    Capacity { blocks: block_count(pool.cidr, pool.block_size), claimed: claimed as u128 }
+}
+
+/// Pools that overlap, and blocks that do.
+#[must_use]
+pub fn problems(model: &Model) -> Vec<Problem> {
+    let in_force = pools_in_force(model);
+    let mut out = Vec::new();
+    for (name, pool) in model.pools() {
+        let other = in_force.iter().find(|o| o.metadata.name != *name && overlap(o.cidr, pool.cidr));
+        let is_in_force = in_force.iter().any(|o| o.metadata.name == *name);
+        if let Some(other) = other.filter(|_| !is_in_force) {
+            let why = format!(
+                "{} overlaps {} of IPPool/{}, which is in force; nothing new is claimed from this pool",
+                pool.cidr, other.cidr, other.metadata.name
+            );
+            out.push(Problem::new(Key::new(Kind::IpPool, name.clone()), "spec.cidr", why));
+        }
+    }
+    let blocks: Vec<&Arc<IpamBlock>> = model.blocks().values().collect();
+    for (i, block) in blocks.iter().enumerate() {
+        if let Some(other) = blocks.iter().take(i).find(|other| overlap(other.cidr, block.cidr)) {
+            let why =
+                format!("{} overlaps IPAMBlock/{} of node {}", block.cidr, other.metadata.name, other.node);
+            out.push(Problem::new(Key::new(Kind::IpamBlock, block.metadata.name.clone()), "spec.cidr", why));
+        }
+    }
+    out
+}

@@ -1,0 +1,23 @@
+//! What the datastore said, made sense of. Agent, route reflector, cordctl and tests ask the same functions.
+//!
+//! ```text
+//! Event ─► Model ─┬─► peering::peering       who peers with whom, filters, passwords ─► bgp::Config
+//!                 ├─► blocks                 which node owns which block, which pools are in force
+//!                 ├─► originate              what a node announces, with which communities
+//!                 └─► encapsulation          whether packets between two nodes are wrapped
+//! Config in force, Config wanted ─► transition ─► Config that loses no packet on the way
+//! ```
+//! Everything but [`transition`] is memoryless: the same Model gives the same answer, whatever came before. What does
+//! not fit together (a filter that does not exist, a peer at our own address, pools that overlap) never stops the
+//! rest: it becomes a [`Problem`] that names resource and field.
+#![warn(missing_docs)]
+
+pub mod blocks;
+mod encapsulation;
+mod model;
+pub mod originate;
+mod problem;
+
+pub use encapsulation::{Encap, encapsulation, share_subnet};
+pub use model::{Changed, Model, Sync};
+pub use problem::Problem;

@@ -1,0 +1,184 @@
+//! The Model: everything the datastore said, by kind and name, and how well each kind is known.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use corduroy_api::{
+    BgpConfiguration, BgpFilter, BgpPeer, Event, FabricNode, IpPool, IpamBlock, Key, Kind, Rejection,
+    Resource, Secret, SecretRef, SecretValue, Source,
+};
+
+type Map<T> = BTreeMap<String, Arc<T>>;
+
+/// All resources, in order, and how well each kind is known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Model {
+    pools: Map<IpPool>,
+    blocks: Map<IpamBlock>,
+    nodes: Map<FabricNode>,
+    configurations: Map<BgpConfiguration>,
+    peers: Map<BgpPeer>,
+    filters: Map<BgpFilter>,
+    secrets: Map<Secret>,
+    sync: BTreeMap<Kind, Sync>,
+    rejected: BTreeMap<String, Vec<Rejection>>,
+}
+
+/// How well a kind is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sync {
+    /// Not all of it was said yet: nobody may act on what is missing.
+    #[default]
+    Waiting,
+    /// All of it, and changes follow.
+    Live,
+    /// All of it as it was when it was last reachable.
+    Snapshot,
+    /// It can't be had, and this is why. What was known of it stays.
+    Unavailable(String),
+}
+
+/// What an event changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Nothing that was not so before.
+    Nothing,
+    /// This resource came, changed or went.
+    Resource(Key),
+    /// How well this kind is known.
+    Sync(Kind),
+    /// What is wrong with this source.
+    Rejections(String),
+}
+
+impl Model {
+    /// Takes an event in.
+    pub fn apply(&mut self, event: Event) -> Changed {
+        match event {
+            Event::Put(resource) => self.put(resource),
+            Event::Gone(key) => {
+                if self.remove(&key) {
+                    Changed::Resource(key)
+                } else {
+                    Changed::Nothing
+                }
+            }
+            Event::InSync { kind, from: Source::Live } => self.set_sync(kind, Sync::Live),
+            Event::InSync { kind, from: Source::Snapshot } => self.set_sync(kind, Sync::Snapshot),
+            Event::Unavailable { kind, why } => self.set_sync(kind, Sync::Unavailable(why)),
+            Event::Rejected { source, rejections } => {
+                let before = if rejections.is_empty() {
+                    self.rejected.remove(&source)
+                } else {
+                    self.rejected.insert(source.clone(), rejections.clone())
+                };
+                if before.unwrap_or_default() == rejections {
+                    Changed::Nothing
+                } else {
+                    Changed::Rejections(source)
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, resource: Resource) -> Changed {
+        let key = resource.key();
+        let name = key.name.clone();
+        let changed = match resource {
+            Resource::IpPool(r) => replace(&mut self.pools, name, r),
+            Resource::IpamBlock(r) => replace(&mut self.blocks, name, r),
+            Resource::FabricNode(r) => replace(&mut self.nodes, name, r),
+            Resource::BgpConfiguration(r) => replace(&mut self.configurations, name, r),
+            Resource::BgpPeer(r) => replace(&mut self.peers, name, r),
+            Resource::BgpFilter(r) => replace(&mut self.filters, name, r),
+            Resource::Secret(r) => replace(&mut self.secrets, name, r),
+        };
+        if changed { Changed::Resource(key) } else { Changed::Nothing }
+    }
+
+    fn remove(&mut self, key: &Key) -> bool {
+        let name = &key.name;
+        match key.kind {
+            Kind::IpPool => self.pools.remove(name).is_some(),
+            Kind::IpamBlock => self.blocks.remove(name).is_some(),
+            Kind::FabricNode => self.nodes.remove(name).is_some(),
+            Kind::BgpConfiguration => self.configurations.remove(name).is_some(),
+            Kind::BgpPeer => self.peers.remove(name).is_some(),
+            Kind::BgpFilter => self.filters.remove(name).is_some(),
+            Kind::Secret => self.secrets.remove(name).is_some(),
+        }
+    }
+
+    fn set_sync(&mut self, kind: Kind, sync: Sync) -> Changed {
+        if self.sync.get(&kind) == Some(&sync) {
+            return Changed::Nothing;
+        }
+        self.sync.insert(kind, sync);
+        Changed::Sync(kind)
+    }
+
+    /// Pools by name.
+    #[must_use]
+    pub fn pools(&self) -> &BTreeMap<String, Arc<IpPool>> {
+        &self.pools
+    }
+    /// Claimed blocks by name.
+    #[must_use]
+    pub fn blocks(&self) -> &BTreeMap<String, Arc<IpamBlock>> {
+        &self.blocks
+    }
+    /// Nodes by name.
+    #[must_use]
+    pub fn nodes(&self) -> &BTreeMap<String, Arc<FabricNode>> {
+        &self.nodes
+    }
+    /// BGP settings by name.
+    #[must_use]
+    pub fn configurations(&self) -> &BTreeMap<String, Arc<BgpConfiguration>> {
+        &self.configurations
+    }
+    /// Explicit peerings by name.
+    #[must_use]
+    pub fn peers(&self) -> &BTreeMap<String, Arc<BgpPeer>> {
+        &self.peers
+    }
+    /// Filters by name.
+    #[must_use]
+    pub fn filters(&self) -> &BTreeMap<String, Arc<BgpFilter>> {
+        &self.filters
+    }
+    /// The value a reference means.
+    #[must_use]
+    pub fn secret(&self, reference: &SecretRef) -> Option<&SecretValue> {
+        self.secrets.get(&reference.name)?.data.get(&reference.key)
+    }
+    /// The node that has this address.
+    #[must_use]
+    pub fn node_at(&self, address: IpAddr) -> Option<&Arc<FabricNode>> {
+        self.nodes.values().find(|node| node.has_address(address))
+    }
+    /// How well `kind` is known.
+    #[must_use]
+    pub fn sync(&self, kind: Kind) -> &Sync {
+        self.sync.get(&kind).unwrap_or(&Sync::Waiting)
+    }
+    /// May one act on these kinds? A kind that can't be had holds nobody up.
+    #[must_use]
+    pub fn ready(&self, kinds: &[Kind]) -> bool {
+        kinds.iter().all(|kind| *self.sync(*kind) != Sync::Waiting)
+    }
+    /// What can't be used, by source.
+    #[must_use]
+    pub fn rejected(&self) -> &BTreeMap<String, Vec<Rejection>> {
+        &self.rejected
+    }
+}
+
+fn replace<T: PartialEq>(map: &mut Map<T>, name: String, new: Arc<T>) -> bool {
+    let same = map.get(&name).is_some_and(|old| *old == new);
+    if !same {
+        map.insert(name, new);
+    }
+    !same
+}

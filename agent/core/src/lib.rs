@@ -22,5 +22,10 @@
 //! Pure: no clock (time is a [`corduroy_bgp::Time`] passed in), no socket, no file, no thread.
 #![warn(missing_docs)]
 
+pub mod convert;
 pub mod former;
+pub mod key;
 pub mod learned;
+pub mod me;
+pub mod nodes;
+pub mod pods;

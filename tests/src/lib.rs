@@ -21,6 +21,7 @@
 )]
 
 pub mod daemons;
+pub mod fabric;
 pub mod probe;
 pub mod process;
 pub mod topology;

@@ -1,0 +1,126 @@
+//! A node: a host with our agent.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::process::{self, Process};
+use crate::{Namespace, eventually};
+
+/// A host with an agent, or one that will have it.
+#[derive(Debug)]
+pub struct Node {
+    host: Namespace,
+    name: String,
+    config: PathBuf,
+    run: PathBuf,
+    agent: Option<Process>,
+}
+
+impl Node {
+    pub(super) fn new(host: Namespace, name: &str, store: &Path) -> Self {
+        let run = host.dir().join("run");
+        let text = format!(
+            "nodeName: {name}\nrunDir: {}\nstateDir: {}\ndatastore:\n  file:\n    path: {}\n",
+            run.display(),
+            host.dir().join("state").display(),
+            store.display(),
+        );
+        let config = host.file("agent.yaml", &text);
+        Self { host, name: name.to_owned(), config, run, agent: None }
+    }
+
+    /// Its namespace.
+    #[must_use]
+    pub fn host(&self) -> &Namespace {
+        &self.host
+    }
+
+    /// Its name in the fabric.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The path of one of its agent's sockets.
+    #[must_use]
+    pub fn socket(&self, name: &str) -> PathBuf {
+        self.run.join(name)
+    }
+
+    /// The running agent.
+    #[track_caller]
+    pub fn agent(&mut self) -> &mut Process {
+        let name = &self.name;
+        self.agent.as_mut().unwrap_or_else(|| panic!("{name} has no agent"))
+    }
+
+    /// Starts the agent and waits until it says that it is ready.
+    #[track_caller]
+    pub fn start(&mut self) {
+        self.launch();
+        self.ready();
+    }
+
+    /// Starts the agent without waiting.
+    #[track_caller]
+    pub fn launch(&mut self) {
+        let mut command = Command::new(process::binary("corduroy-agent"));
+        command.arg("--config").arg(&self.config);
+        self.agent = Some(Process::spawn(&self.host, "corduroy-agent", command));
+    }
+
+    /// Waits until the agent says that it is ready.
+    #[track_caller]
+    pub fn ready(&mut self) {
+        eventually(Duration::from_secs(60), || {
+            self.agent().alive()?;
+            self.ctl("status").map(drop)
+        });
+    }
+
+    /// `kill -9`.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.agent().kill();
+        self.agent = None;
+    }
+
+    /// SIGTERM, as a rolling upgrade does it, and waits for the end.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        self.agent().signal(Signal::TERM);
+        self.agent().wait(Duration::from_secs(30));
+        self.agent = None;
+    }
+
+    /// Pulls the cable, then the plug.
+    #[track_caller]
+    pub fn power_off(&mut self) {
+        self.host.ip("link set eth0 down");
+        self.kill();
+    }
+
+    /// `cordctl` on this node; words split at blanks.
+    ///
+    /// # Errors
+    /// What it said when it failed.
+    pub fn ctl(&self, line: &str) -> Result<String, String> {
+        let mut command = Command::new(process::binary("cordctl"));
+        command.arg("--socket").arg(self.socket("status.sock")).args(line.split_whitespace());
+        process::try_output(&mut command)
+    }
+
+    /// The IPv4 and IPv6 blocks this node routes to itself, as the kernel has them.
+    #[must_use]
+    pub fn blocks(&self) -> Vec<String> {
+        let of = |family: &str| {
+            let text = self.host.ip(&format!("{family} route show type blackhole proto 67"));
+            let word = |line: &str| line.split_whitespace().nth(1).map(str::to_owned);
+            text.lines().filter_map(word).collect::<Vec<_>>()
+        };
+        [of("-4"), of("-6")].concat()
+    }
+}

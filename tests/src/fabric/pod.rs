@@ -1,0 +1,111 @@
+//! A pod: a namespace that our CNI plugin wires, called as a container runtime calls it.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::Node;
+use crate::Namespace;
+use crate::process;
+
+/// One attachment: its namespace and what the plugin answered.
+#[derive(Debug)]
+pub struct Pod {
+    container: Namespace,
+    id: String,
+    result: Value,
+}
+
+impl Pod {
+    #[track_caller]
+    pub(super) fn add(container: Namespace, label: &str, node: &Node) -> Self {
+        let id = format!("{label}-{}", container.name());
+        let answer = call(node, "ADD", &container, &id, None);
+        let answer = answer.unwrap_or_else(|why| panic!("ADD of {label} on {}: {why}", node.name()));
+        Self { container, id, result: answer }
+    }
+
+    /// Its namespace.
+    #[must_use]
+    pub fn inside(&self) -> &Namespace {
+        &self.container
+    }
+
+    /// Its address of a family.
+    #[track_caller]
+    #[must_use]
+    pub fn address(&self, v6: bool) -> IpAddr {
+        let ips = self.result["ips"].as_array().cloned().unwrap_or_default();
+        let all = ips.iter().filter_map(|ip| ip["address"].as_str()?.split('/').next()?.parse().ok());
+        let found = all.into_iter().find(|ip: &IpAddr| ip.is_ipv6() == v6);
+        found.unwrap_or_else(|| panic!("no IPv{} address in {}", if v6 { 6 } else { 4 }, self.result))
+    }
+
+    /// The name of the host's end of its link.
+    #[must_use]
+    pub fn host_interface(&self) -> String {
+        let first = self.result["interfaces"].as_array().and_then(|all| all.first().cloned());
+        first.unwrap_or_default()["name"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// CHECK against what ADD answered.
+    ///
+    /// # Errors
+    /// What the plugin said.
+    pub fn check(&self, node: &Node) -> Result<(), String> {
+        call(node, "CHECK", &self.container, &self.id, Some(&self.result)).map(drop)
+    }
+
+    /// DEL.
+    #[track_caller]
+    pub fn delete(self, node: &Node) {
+        let done = call(node, "DEL", &self.container, &self.id, Some(&self.result));
+        done.unwrap_or_else(|why| panic!("DEL of {} on {}: {why}", self.id, node.name()));
+    }
+}
+
+/// Calls the plugin as a runtime does: parameters in the environment, the network configuration on stdin.
+///
+/// # Errors
+/// Its error object, or how it ended.
+pub fn call(
+    node: &Node,
+    command: &str,
+    container: &Namespace,
+    id: &str,
+    previous: Option<&Value>,
+) -> Result<Value, String> {
+    let mut config = serde_json::json!({
+        "cniVersion": "1.1.0",
+        "name": "corduroy",
+        "type": "corduroy",
+        "agentSocket": node.socket("cni.sock"),
+        "runDir": node.socket(""),
+    });
+    if let (Some(previous), Some(fields)) = (previous, config.as_object_mut()) {
+        fields.insert("prevResult".to_owned(), previous.clone());
+    }
+    let mut plugin = Command::new(process::binary("corduroy"));
+    plugin.env("CNI_COMMAND", command).env("CNI_CONTAINERID", id).env("CNI_IFNAME", "eth0");
+    plugin.env("CNI_NETNS", container.path()).env("CNI_PATH", "/opt/cni/bin");
+    plugin.env("CNI_ARGS", format!("K8S_POD_NAMESPACE=default;K8S_POD_NAME={id}"));
+    plugin.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = node.host().enter(move || {
+        let mut child = plugin.spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(config.to_string().as_bytes())?;
+        }
+        child.wait_with_output()
+    });
+    let output = output.map_err(|e| format!("can't run the plugin: {e}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        return Err(format!("{} {text}{}", output.status, String::from_utf8_lossy(&output.stderr)));
+    }
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(&text).map_err(|e| format!("the plugin answered {text:?}: {e}"))
+}

@@ -24,6 +24,7 @@
 
 pub mod convert;
 pub mod former;
+pub mod ipam;
 pub mod key;
 pub mod learned;
 pub mod me;

@@ -16,7 +16,9 @@ pub mod blocks;
 mod encapsulation;
 mod model;
 pub mod originate;
+pub mod peering;
 mod problem;
+pub mod transition;
 
 pub use encapsulation::{Encap, encapsulation, share_subnet};
 pub use model::{Changed, Model, Sync};

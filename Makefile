@@ -1,0 +1,45 @@
+# Each target calls one thing. `make test` is all that must hold; it installs what it needs.
+# Builds go to the user's cache, so that every checkout shares one.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/corduroy/target
+
+cargo := cargo
+locked := --locked
+stage := tests/tools/stage.sh
+# Network namespaces need root.
+root := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
+as_root := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(root)"
+built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
+
+.PHONY: test setup fmt clippy tidy unit binaries live doctest doc check
+
+test: setup fmt clippy tidy unit live doctest doc
+
+# What a change needs before it is shown to anybody; no root, no daemons.
+check: fmt clippy tidy unit
+
+setup:
+	@$(stage) setup tests/tools/setup.sh
+
+fmt:
+	@$(stage) fmt $(cargo) fmt --all --check
+
+clippy:
+	@$(stage) clippy $(cargo) clippy $(locked) --quiet --workspace --all-targets -- -D warnings
+
+tidy:
+	@$(stage) tidy $(cargo) test $(locked) --quiet -p corduroy-tests --test tidy
+
+unit:
+	@$(stage) unit $(cargo) test $(locked) --quiet --workspace --exclude corduroy-tests --all-targets
+
+binaries:
+	@$(stage) binaries $(cargo) build $(locked) --quiet --workspace --bins
+
+live: binaries
+	@$(stage) live env $(as_root) $(built) RUST_TEST_THREADS=6 $(cargo) test $(locked) --quiet -p corduroy-tests --test live
+
+doctest:
+	@$(stage) doctest $(cargo) test $(locked) --quiet --workspace --doc
+
+doc:
+	@$(stage) doc env RUSTDOCFLAGS="-D warnings" $(cargo) doc $(locked) --quiet --workspace --no-deps

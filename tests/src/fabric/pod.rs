@@ -70,7 +70,7 @@ impl Pod {
 ///
 /// # Errors
 /// Its error object, or how it ended.
-pub fn call(
+fn call(
     node: &Node,
     command: &str,
     container: &Namespace,

@@ -23,10 +23,13 @@
 #![warn(missing_docs)]
 
 pub mod convert;
+pub mod desired;
 pub mod former;
 pub mod ipam;
 pub mod key;
+pub mod known;
 pub mod learned;
 pub mod me;
 pub mod nodes;
 pub mod pods;
+pub mod reconcile;

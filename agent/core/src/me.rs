@@ -32,6 +32,14 @@ pub struct TunnelAddresses {
 }
 
 impl TunnelAddresses {
+    /// Every one with its device.
+    pub fn all(&self) -> impl Iterator<Item = (LinkName, IpAddr)> + use<> {
+        let ipip = self.ipip.map(|addr| (LinkName::IPIP, IpAddr::V4(addr)));
+        let v4 = self.vxlan_v4.map(|addr| (LinkName::VXLAN, IpAddr::V4(addr)));
+        let v6 = self.vxlan_v6.map(|addr| (LinkName::VXLAN, IpAddr::V6(addr)));
+        ipip.into_iter().chain(v4).chain(v6)
+    }
+
     /// The address on a tunnel device for traffic of a family.
     #[must_use]
     pub fn on(&self, dev: LinkName, family: Family) -> Option<IpAddr> {

@@ -20,8 +20,8 @@ pub struct Nodes {
 
 impl Nodes {
     /// The node `name` is now this, or no more; returns what was known of it before.
-    pub fn set(&mut self, name: &str, node: Option<Arc<FabricNode>>) -> Option<Arc<FabricNode>> {
-        let old = match &node {
+    pub fn set(&mut self, name: &str, node: Option<&Arc<FabricNode>>) -> Option<Arc<FabricNode>> {
+        let old = match node {
             Some(node) => self.by_name.insert(name.to_owned(), node.clone()),
             None => self.by_name.remove(name),
         };
@@ -32,7 +32,7 @@ impl Nodes {
                 forget(&mut self.macs, &mac, name);
             });
         }
-        if let Some(node) = &node {
+        if let Some(node) = node {
             addresses(node).for_each(|a| note(&mut self.addresses, a, name));
             vteps(node).for_each(|(a, mac)| {
                 note(&mut self.vteps, a, name);

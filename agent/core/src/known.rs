@@ -1,0 +1,93 @@
+//! Everything desired state depends on, and the questions its functions ask of it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use corduroy_api::{FabricNode, IpPool};
+use corduroy_fabric::{Encap, Model, blocks, encapsulation};
+use corduroy_kernel::{Facts, Family, IpNet, Support};
+
+use crate::convert;
+use crate::learned::Learned;
+use crate::me::Me;
+use crate::nodes::Nodes;
+use crate::pods::Pods;
+
+/// What is known. Plain data; whoever changes a field tells the reconciler which keys that touches.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// What the datastore says.
+    pub model: Model,
+    /// The nodes of the model, by address.
+    pub nodes: Nodes,
+    /// The pools of the model: those in force first, behind them those that overlap one.
+    pub pools: Vec<Arc<IpPool>>,
+    /// The blocks this node owns.
+    pub owned: BTreeSet<IpNet>,
+    /// What was observed of the kernel and is not ours.
+    pub facts: Facts,
+    /// Who we are.
+    pub me: Me,
+    /// What the speaker learned.
+    pub learned: Learned,
+    /// The pods of this node.
+    pub pods: Pods,
+}
+
+impl Known {
+    /// Nothing but who we are.
+    #[must_use]
+    pub fn new(me: Me) -> Self {
+        Self {
+            model: Model::default(),
+            nodes: Nodes::default(),
+            pools: Vec::new(),
+            owned: BTreeSet::new(),
+            facts: Facts::default(),
+            me,
+            learned: Learned::default(),
+            pods: Pods::default(),
+        }
+    }
+
+    /// Takes the pools anew out of the model.
+    pub fn refresh_pools(&mut self) {
+        let in_force: Vec<Arc<IpPool>> = blocks::pools_in_force(&self.model).into_iter().cloned().collect();
+        let is_in_force = |pool: &Arc<IpPool>| in_force.iter().any(|other| Arc::ptr_eq(other, pool));
+        let others: Vec<Arc<IpPool>> =
+            self.model.pools().values().filter(|pool| !is_in_force(pool)).cloned().collect();
+        self.pools = in_force;
+        self.pools.extend(others);
+    }
+
+    /// The pool that a destination is in.
+    #[must_use]
+    pub fn pool_of(&self, dst: IpNet) -> Option<&IpPool> {
+        let pool = self.pools.iter().find(|pool| convert::from_network(pool.cidr).covers(dst));
+        pool.map(AsRef::as_ref)
+    }
+
+    /// How packets to `dst` are wrapped on the way to `node`, by what both have declared.
+    #[must_use]
+    pub fn tunnel(&self, node: &FabricNode, dst: IpNet) -> Encap {
+        match (self.pool_of(dst), self.nodes.get(&self.me.name)) {
+            (Some(pool), Some(us)) => encapsulation(pool, us, node),
+            _ => Encap::None,
+        }
+    }
+
+    /// Is this an address of this node itself?
+    #[must_use]
+    pub fn is_own_address(&self, addr: IpAddr) -> bool {
+        self.me.address(Family::of(addr)) == Some(addr)
+            || self.me.tunnels.all().any(|(_, tunnel)| tunnel == addr)
+            || self.facts.holder(addr).is_some()
+    }
+
+    /// Can this kernel do IPv6?
+    #[must_use]
+    pub fn ipv6(&self) -> bool {
+        self.facts.features.ipv6 == Support::Yes
+    }
+}

@@ -244,6 +244,8 @@ pub mod code {
     pub const CHECK_FAILED: u32 = 103;
     /// Another operation on this attachment came in between.
     pub const SUPERSEDED: u32 = 104;
+    /// ADD: the attachment is wired already.
+    pub const ALREADY_ATTACHED: u32 = 105;
 }
 
 /// A 48-bit MAC, written as six pairs of lower-case hex digits with colons.

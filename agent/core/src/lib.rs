@@ -24,6 +24,7 @@
 
 pub mod convert;
 pub mod desired;
+pub mod endpoints;
 pub mod former;
 pub mod ipam;
 pub mod key;

@@ -174,6 +174,14 @@ pub enum AssignError {
     TwoOfAFamily(IpAddr, IpAddr),
 }
 
+impl AssignError {
+    /// Can the same request succeed in a little while, when nobody changes anything?
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Pending(_) | Self::Resting { .. })
+    }
+}
+
 /// How the allocator behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use corduroy_tests::daemons::{Bird, Daemon, Neighbour, Router, holds_exactly};
+use corduroy_tests::daemons::{Bird, Daemon, ExaBgp, Frr, GoBgp, Neighbour, OpenBgpd, Router, holds_exactly};
 use corduroy_tests::probe::{Echo, Ping, Protocol, seen_over};
 use corduroy_tests::{Namespace, Topology, eventually};
 
@@ -112,4 +112,67 @@ fn two_birds_learn_from_each_other() {
     one.announce("10.3.0.0/16");
     one.withdraw("10.1.0.0/16");
     eventually(PATIENCE, || holds_exactly(&two, &["10.3.0.0/16", "2001:db8:a::/48"]));
+}
+
+/// A daemon in `b`, started by `start`, speaks with BIRD in `a`: one session for each family.
+fn speaks_with_bird<D: Daemon>(label: &str, start: impl Fn(&Namespace, Router) -> D) {
+    let net = Topology::new(label);
+    let [a, b] = ["a", "b"].map(|label| net.namespace(label));
+    net.link(&a, "eth0", &b, "eth0");
+    for (host, n) in [(&a, 1), (&b, 2)] {
+        host.address("eth0", &format!("192.0.2.{n}/24"));
+        host.address("eth0", &format!("2001:db8::{n}/64"));
+    }
+    let session = |peer: &str, local: &str, asn| Neighbour {
+        local: Some(local.parse().unwrap()),
+        password: Some("corduroy".to_owned()),
+        multihop: D::PACKAGE == "frr",
+        ..Neighbour::one_family(peer, asn)
+    };
+    let bird = Router::new(65001, "1.1.1.1").announcing("10.1.0.0/16").announcing("2001:db8:1::/48");
+    let bird = bird.peer(session("192.0.2.2", "192.0.2.1", 65002));
+    let bird = Bird::start(&a, bird.peer(session("2001:db8::2", "2001:db8::1", 65002)));
+    let other = Router::new(65002, "2.2.2.2").announcing("10.2.0.0/16").announcing("2001:db8:2::/48");
+    let other = other.peer(session("192.0.2.1", "192.0.2.2", 65001));
+    let mut other = start(&b, other.peer(session("2001:db8::1", "2001:db8::2", 65001)));
+    for address in ["192.0.2.1", "2001:db8::1"] {
+        eventually(PATIENCE, || other.established(address.parse().unwrap()));
+    }
+    eventually(PATIENCE, || holds_exactly(&bird, &["10.2.0.0/16", "2001:db8:2::/48"]));
+    eventually(PATIENCE, || holds_exactly(&other, &["10.1.0.0/16", "2001:db8:1::/48"]));
+    let learned = other.learned().unwrap();
+    assert_eq!(learned["10.1.0.0/16"].as_path, [65001]);
+    assert_eq!(learned["10.1.0.0/16"].next_hop, Some("192.0.2.1".parse().unwrap()));
+    assert_eq!(learned["2001:db8:1::/48"].next_hop, Some("2001:db8::1".parse().unwrap()));
+    other.announce("10.3.0.0/16");
+    other.withdraw("10.2.0.0/16");
+    eventually(PATIENCE, || holds_exactly(&bird, &["10.3.0.0/16", "2001:db8:2::/48"]));
+    assert!(!D::version().is_empty());
+    other.restart();
+    eventually(PATIENCE, || other.established("192.0.2.1".parse().unwrap()));
+    eventually(PATIENCE, || holds_exactly(&bird, &["10.3.0.0/16", "2001:db8:2::/48"]));
+    other.shut_down("192.0.2.1".parse().unwrap(), "going home");
+    if D::PACKAGE != "exabgp" {
+        eventually(PATIENCE, || holds_exactly(&bird, &["2001:db8:2::/48"]));
+    }
+}
+
+#[test]
+fn frr_speaks_with_bird() {
+    speaks_with_bird("frr", Frr::start);
+}
+
+#[test]
+fn gobgp_speaks_with_bird() {
+    speaks_with_bird("gobgp", GoBgp::start);
+}
+
+#[test]
+fn openbgpd_speaks_with_bird() {
+    speaks_with_bird("openbgpd", OpenBgpd::start);
+}
+
+#[test]
+fn exabgp_speaks_with_bird() {
+    speaks_with_bird("exabgp", ExaBgp::start);
 }

@@ -126,7 +126,7 @@ fn protocol(peer: IpAddr) -> String {
 
 fn configuration(router: &Router) -> String {
     let mut text = format!(
-        "log stderr all;\ndebug protocols {{ states, events }};\nrouter id {};\nprotocol device {{ scan time 1; }}\n",
+        "log stderr all;\ndebug protocols {{ states, events }};\nrouter id {};\nprotocol device {{ scan time 1; debug off; }}\n",
         router.id
     );
     for (v6, name) in [(false, "ipv4"), (true, "ipv6")] {
@@ -154,12 +154,12 @@ fn session(text: &mut String, router: &Router, peer: &Neighbour) {
     let _ = writeln!(text, "  neighbor {} as {};", peer.address, peer.asn);
     let _ = writeln!(text, "  hold time {}; connect retry time 2; connect delay time 1;", peer.hold);
     text.push_str("  error wait time 1, 2; error forget time 1;\n");
-    if peer.asn != router.asn && !peer.ttl_security {
-        text.push_str("  direct;\n");
-    }
-    if peer.ttl_security {
-        text.push_str("  multihop 1; ttl security on;\n");
-    }
+    text.push_str(match (peer.ttl_security, peer.multihop, peer.asn == router.asn) {
+        (true, _, _) => "  multihop 1; ttl security on;\n",
+        (false, true, _) => "  multihop;\n",
+        (false, false, true) => "",
+        (false, false, false) => "  direct;\n",
+    });
     if let Some(key) = &peer.password {
         let _ = writeln!(text, "  password \"{key}\";");
     }
@@ -172,7 +172,10 @@ fn session(text: &mut String, router: &Router, peer: &Neighbour) {
     if let Some(seconds) = peer.graceful_restart {
         let _ = writeln!(text, "  graceful restart on; graceful restart time {seconds};");
     }
-    for name in ["ipv4", "ipv6"] {
+    for (v6, name) in [(false, "ipv4"), (true, "ipv6")] {
+        if !peer.families.has(v6) {
+            continue;
+        }
         let own = if peer.asn == router.asn { "next hop keep; gateway direct;" } else { "" };
         let _ = writeln!(text, "  {name} {{ import all; import table on; export all; {own} }};");
     }

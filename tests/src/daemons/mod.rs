@@ -6,14 +6,24 @@
 //! [`Router::kernel`] says so.
 
 mod bird;
+mod exabgp;
+mod frr;
+mod gobgp;
+mod openbgpd;
 mod router;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::process::Command;
 
+use serde_json::Value;
+
 pub use bird::Bird;
-pub use router::{Neighbour, Router};
+pub use exabgp::ExaBgp;
+pub use frr::Frr;
+pub use gobgp::GoBgp;
+pub use openbgpd::OpenBgpd;
+pub use router::{Families, Neighbour, Router};
 
 use crate::process::{self, Process};
 
@@ -113,4 +123,27 @@ impl<D: Daemon> Holder for D {
     fn prefixes(&self) -> Result<Vec<String>, String> {
         Ok(self.learned()?.into_keys().collect())
     }
+}
+
+/// The AS numbers in a path as text, sets flattened.
+fn as_path(text: &str) -> Vec<u32> {
+    text.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
+}
+
+/// A community as `65001:7`.
+fn community(text: &str) -> Option<(u16, u16)> {
+    let (high, low) = text.split_once(':')?;
+    Some((high.parse().ok()?, low.parse().ok()?))
+}
+
+fn number(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|number| number.try_into().ok())
+}
+
+fn parsed<T: std::str::FromStr>(value: &Value) -> Option<T> {
+    value.as_str()?.parse().ok()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }

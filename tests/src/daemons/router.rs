@@ -57,20 +57,48 @@ impl Router {
     }
 }
 
-/// One peer of a [`Router`]. The session carries IPv4 and IPv6 unicast, whatever it runs over.
+/// What a session carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Families {
+    /// IPv4 and IPv6 unicast, whatever the session runs over. FRR (without zebra), OpenBGPD and ExaBGP have no good
+    /// next hop for the family that the session does not run over; BIRD and GoBGP find one.
+    #[default]
+    Both,
+    /// IPv4 unicast.
+    V4,
+    /// IPv6 unicast.
+    V6,
+}
+
+impl Families {
+    /// Whether it carries IPv6 (`v6`) or IPv4.
+    #[must_use]
+    pub fn has(self, v6: bool) -> bool {
+        match self {
+            Self::Both => true,
+            Self::V4 => !v6,
+            Self::V6 => v6,
+        }
+    }
+}
+
+/// One peer of a [`Router`].
 #[derive(Clone, Debug)]
 pub struct Neighbour {
     /// Its address.
     pub address: IpAddr,
     /// Its AS.
     pub asn: u32,
-    /// The address to speak from, where there is a choice; also the next hop of the other family is derived from
-    /// the interface that holds it.
+    /// What the session carries.
+    pub families: Families,
+    /// The address to speak from, where there is a choice.
     pub local: Option<IpAddr>,
     /// TCP MD5 key (RFC 2385).
     pub password: Option<String>,
     /// Generalised TTL security at one hop (RFC 5082).
     pub ttl_security: bool,
+    /// An eBGP peer that need not be on a subnet of ours. BIRD then sends no link-local next hop.
+    pub multihop: bool,
     /// A reflector client of this router (RFC 4456).
     pub client: bool,
     /// Never connect, only accept.
@@ -89,13 +117,24 @@ impl Neighbour {
         Self {
             address,
             asn,
+            families: Families::Both,
             local: None,
             password: None,
             ttl_security: false,
+            multihop: false,
             client: false,
             passive: false,
             hold: 90,
             graceful_restart: None,
         }
+    }
+}
+
+impl Neighbour {
+    /// A peer whose session carries only the family it runs over.
+    #[must_use]
+    pub fn one_family(address: &str, asn: u32) -> Self {
+        let families = if address.contains(':') { Families::V6 } else { Families::V4 };
+        Self { families, ..Self::new(address, asn) }
     }
 }

@@ -153,15 +153,22 @@ impl Namespace {
         lines.fold(format!("---- network of {}\n", self.label()), |text, line| text + "  " + line + "\n")
     }
 
-    /// Kills what lives in it and deletes it.
-    pub(super) fn remove(&self) {
+    /// Kills every process in it whose name is `command`; all of them when that is empty.
+    pub fn kill_all(&self, command: &str) {
         let pids = Command::new("ip").args(["netns", "pids", self.name()]).output();
         let pids = pids.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
-        for pid in pids.split_whitespace().filter_map(|pid| pid.parse().ok()) {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        for pid in pids.split_whitespace() {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
+            if let Some(pid) = pid.filter(|_| command.is_empty() || name.trim() == command) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }
+    }
+
+    /// Kills what lives in it and deletes it.
+    pub(super) fn remove(&self) {
+        self.kill_all("");
         let _ = Command::new("ip").args(["netns", "del", self.name()]).output();
         ledger::strike(self.name());
     }

@@ -1,6 +1,6 @@
 //! Raw forms: resources as they stand in YAML, every field optional, nothing checked but the type.
 //!
-//! A raw struct is written with [`raw!`](crate::raw::raw). It serialises by serde; it is read by [`Raw::read`] from a
+//! A raw struct is written with the macro `raw!`. It serialises by serde; it is read by [`Raw::read`] from a
 //! parsed value and not by a derived `Deserialize`, because that stops at the first field of a wrong type and we want
 //! to tell the author all of them, and of a misspelt field which one was probably meant.
 

@@ -76,6 +76,13 @@ impl Document<'_> {
         })
     }
 
+    /// The line of the file on which the document says something for the first time.
+    #[must_use]
+    pub fn first_line(&self) -> usize {
+        let blank = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
+        self.line + self.text.lines().take_while(blank).count()
+    }
+
     /// The line of the file on which the field at `path` has its value; for one that is missing, where the nearest
     /// mapping around it starts.
     #[must_use]
@@ -90,7 +97,7 @@ impl Document<'_> {
     /// fails there on purpose.
     fn locate(&self, path: &[Step]) -> Option<usize> {
         let error = Walk(path).deserialize(serde_yaml::Deserializer::from_str(self.text)).err()?;
-        (error.to_string().starts_with(FOUND)).then(|| error.location().map(|l| l.line())).flatten()
+        (error.to_string().contains(FOUND)).then(|| error.location().map(|l| l.line())).flatten()
     }
 }
 

@@ -4,6 +4,7 @@
 //! earlier one that was not taken yet. Replacing in place is what keeps `InSync` behind the replay, and a `Put`
 //! replaced by a `Gone` is still told, since the watcher may know the resource from before.
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -57,8 +58,8 @@ enum Slot {
 #[derive(Debug)]
 pub struct Watch {
     queue: Arc<Queue>,
-    /// Keeps the state alive as long as someone watches it, with whatever feeds it.
-    _hub: Arc<Hub>,
+    /// What feeds the watch lives as long as the watch does.
+    _feeder: Arc<dyn Any + Send + Sync>,
 }
 
 impl Watch {
@@ -81,8 +82,8 @@ impl Watch {
 }
 
 impl Hub {
-    /// Everything of these kinds, then whatever changes.
-    pub(crate) fn watch(self: &Arc<Self>, kinds: &[Kind]) -> Watch {
+    /// Everything of these kinds, then whatever changes. `feeder` is kept alive meanwhile.
+    pub(crate) fn watch(&self, kinds: &[Kind], feeder: Arc<dyn Any + Send + Sync>) -> Watch {
         let queue =
             Arc::new(Queue { kinds: kinds.to_vec(), waiting: Mutex::default(), ready: Notify::new() });
         let mut inner = lock(&self.inner);
@@ -99,7 +100,7 @@ impl Hub {
         }
         inner.watchers.push(Arc::downgrade(&queue));
         drop(inner);
-        Watch { queue, _hub: Arc::clone(self) }
+        Watch { queue, _feeder: feeder }
     }
 
     /// Everything of a kind.
@@ -200,6 +201,6 @@ impl Queue {
 
 /// Nothing in here panics while it holds a lock, and if it did the state would still be whole: every change is one
 /// insertion or removal.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,6 +12,7 @@
 //! good for comparing and nothing else.
 #![warn(missing_docs)]
 
+mod file;
 mod hub;
 mod memory;
 
@@ -21,6 +22,7 @@ use std::pin::Pin;
 use corduroy_api::{Kind, Resource};
 
 pub use corduroy_api::{Event, Rejection, Source, Version, Why, Write, WriteError};
+pub use file::{FileStore, OpenError};
 pub use hub::Watch;
 pub use memory::Memory;
 

@@ -84,7 +84,7 @@ fn check(key: &Key, given: Option<&str>, old: &Resource) -> Result<(), WriteErro
 
 impl Datastore for Memory {
     fn watch(&self, kinds: &[Kind]) -> Watch {
-        self.hub.watch(kinds)
+        self.hub.watch(kinds, Arc::clone(&self.hub) as _)
     }
 
     fn write(&self, write: Write) -> Pending<'_, Result<Version, WriteError>> {

@@ -1,19 +1,19 @@
 //! The endpoints joined with the allocator: inputs in, outputs out.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::collections::{BTreeSet, VecDeque};
 
 use corduroy_bgp::Time;
 use corduroy_ipc::cni::{CniAnswer, CniFailure, code};
-use corduroy_kernel::{Family, LinkName, NetnsId};
+use corduroy_kernel::{LinkName, NetnsId};
 use ipnetwork::IpNetwork;
 
 use super::journal::{self, Problem, Record};
 use super::requests::Waiting;
 use super::table::{Attachment, Check, Phase, Table, Teardown};
 use super::tombstones::Tombstones;
+use super::tunnels::Tunnels;
 use super::{Endpoint, Input, Output, RequestId, Settings};
-use crate::ipam::{Allocator, Effect, Owner, Purpose, Request};
+use crate::ipam::{Allocator, Effect, Owner};
 use crate::pods::Pod;
 
 /// How many lines the journal may have beyond twice what it would take to write it anew.
@@ -30,8 +30,7 @@ pub struct Endpoints {
     pub(super) teardowns: Vec<Teardown>,
     pub(super) checks: Vec<Check>,
     pub(super) tombstones: Tombstones,
-    /// What tunnel devices wish for, and what they were told last.
-    tunnels: BTreeMap<(LinkName, Family), Tunnel>,
+    tunnels: Tunnels,
     pub(super) node: Node,
     /// The boot the journal is of, and how many lines it has.
     journal: (String, usize),
@@ -49,12 +48,6 @@ pub(super) struct Node {
     pub(super) mtu: Option<u32>,
     /// Requests that failed since the start.
     pub(super) failed: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Tunnel {
-    wanted: Option<IpAddr>,
-    told: Option<Result<IpAddr, String>>,
 }
 
 impl Endpoints {
@@ -92,7 +85,7 @@ impl Endpoints {
             teardowns: Vec::new(),
             checks: Vec::new(),
             tombstones: Tombstones::default(),
-            tunnels: BTreeMap::new(),
+            tunnels: Tunnels::default(),
             node: Node { found: false, ready, mtu: None, failed: 0 },
             journal: (boot.to_owned(), 0),
             out: VecDeque::new(),
@@ -122,7 +115,7 @@ impl Endpoints {
             Input::InSync => self.ipam.set_in_sync(now),
             Input::Written { key, result } => self.ipam.written(&key, &result, now),
             Input::Tunnel { device, family, wanted } => {
-                self.tunnels.insert((device, family), Tunnel { wanted, told: None });
+                self.tunnels.wish(device, family, wanted);
             }
             Input::NoTunnel(device) => self.no_tunnel(device, now),
         }
@@ -204,7 +197,7 @@ impl Endpoints {
             if attachment.is_wired() && links.contains(link) {
                 self.out.push_back(Output::Keep(attachment.pod.clone()));
             } else {
-                attachment.phase = Phase::Unwiring;
+                attachment.phase = Phase::Unwiring { netns: None };
                 self.out.push_back(Output::Unwire(attachment.pod.clone()));
             }
         }
@@ -231,9 +224,8 @@ impl Endpoints {
     }
 
     fn unwired(&mut self, link: LinkName, result: Result<(), String>, now: Time) {
-        if !self.table.get(&link).is_some_and(|a| matches!(a.phase, Phase::Unwiring)) {
-            return;
-        }
+        let Some(Phase::Unwiring { netns }) = self.table.get(&link).map(|a| &a.phase) else { return };
+        let netns = *netns;
         if let Err(why) = result {
             let failed: Vec<_> = self.teardowns.extract_if(.., |t| t.links.contains(&link)).collect();
             for teardown in failed {
@@ -242,6 +234,7 @@ impl Endpoints {
             }
             return;
         }
+        self.close(netns);
         self.table.remove(&link);
         self.ipam.release(link, now);
         self.dropped(link, now);
@@ -262,11 +255,12 @@ impl Endpoints {
     /// nothing here.
     pub(super) fn unwire(&mut self, link: LinkName) {
         let Some(attachment) = self.table.get_mut(&link) else { return };
-        match std::mem::replace(&mut attachment.phase, Phase::Unwiring) {
-            Phase::Wiring { netns, .. } => self.out.push_back(Output::CloseNetns(netns)),
-            Phase::Wired => {}
-            Phase::Unwiring => return,
-        }
+        let netns = match attachment.phase {
+            Phase::Wiring { netns, .. } => Some(netns),
+            Phase::Wired => None,
+            Phase::Unwiring { .. } => return,
+        };
+        attachment.phase = Phase::Unwiring { netns };
         let pod = attachment.pod.clone();
         self.out.push_back(Output::Unwire(pod));
         self.fail_checks(link, "it was removed meanwhile");
@@ -290,25 +284,22 @@ impl Endpoints {
     pub(super) fn record(&mut self, record: &Record) {
         self.out.push_back(Output::Append(journal::line(record)));
         self.journal.1 += 1;
-        let needed = 1 + self.table.len() + self.tunnels.len() + self.ipam.resting().count();
+        let needed = self.table.len() + self.ipam.resting().count();
         if self.journal.1 > 2 * needed + SPARE_LINES {
             self.rewrite_journal();
         }
     }
 
     fn rewrite_journal(&mut self) {
-        let mut text = journal::header(&self.journal.0);
-        let devices: BTreeSet<LinkName> =
-            self.ipam.used().map(|(_, holder)| holder).filter(|holder| !holder.is_pod()).collect();
-        let tunnels = devices.iter().map(|device| {
-            let addresses = self.ipam.addresses(*device).to_vec();
-            Record::Tunnel { device: device.to_string(), addresses }
-        });
+        let devices = self.ipam.used().map(|(_, holder)| holder).filter(|holder| !holder.is_pod());
+        let devices: BTreeSet<LinkName> = devices.collect();
+        let tunnels = devices.into_iter().map(|device| tunnel_record(&self.ipam, device));
         let entries = self.table.values().map(|attachment| Record::Wiring(attachment.to_journal()));
         let resting = self.ipam.resting().map(|(until, address)| Record::Resting { address, until: until.0 });
-        let lines: Vec<String> = tunnels.chain(entries).chain(resting).map(|r| journal::line(&r)).collect();
-        self.journal.1 = 1 + lines.len();
-        text.extend(lines);
+        let records: Vec<Record> = tunnels.chain(entries).chain(resting).collect();
+        self.journal.1 = 1 + records.len();
+        let lines = records.iter().map(journal::line);
+        let text = std::iter::once(journal::header(&self.journal.0)).chain(lines).collect();
         self.out.push_back(Output::Rewrite(text));
     }
 
@@ -318,36 +309,15 @@ impl Endpoints {
     }
 
     fn serve_tunnels(&mut self, now: Time) {
-        let open = self.tunnels.iter().filter(|(_, t)| !matches!(t.told, Some(Ok(_))));
-        let open: Vec<_> = open.map(|(key, tunnel)| (*key, tunnel.wanted)).collect();
-        for ((device, family), wanted) in open {
-            let any = Request { family: Some(family), ..Request::any(Purpose::Tunnel) };
-            let before = self.ipam.addresses(device).len();
-            // The address it had before, else any: a pool may have gone, or another node have its block now.
-            let wish = Request { wanted: wanted.into_iter().collect(), ..any.clone() };
-            let mut result = self.ipam.assign(device, &wish, now);
-            if wanted.is_some() && result.as_ref().is_err_and(|error| !error.may_pass()) {
-                result = self.ipam.assign(device, &any, now);
-            }
-            if self.ipam.addresses(device).len() != before {
-                let addresses = self.ipam.addresses(device).to_vec();
-                self.record(&Record::Tunnel { device: device.to_string(), addresses });
-            }
-            let of_family = |all: Vec<IpAddr>| all.into_iter().find(|a| Family::of(*a) == family);
-            let result = match result {
-                Ok(all) => of_family(all).ok_or_else(|| "no IPPool of this family serves tunnels".to_owned()),
-                Err(error) => Err(error.to_string()),
-            };
-            let Some(tunnel) = self.tunnels.get_mut(&(device, family)) else { continue };
-            if tunnel.told.as_ref() != Some(&result) {
-                tunnel.told = Some(result.clone());
-                self.out.push_back(Output::TunnelAddress { device, family, result });
-            }
+        let (answers, changed) = self.tunnels.serve(&mut self.ipam, now);
+        for device in changed {
+            self.record(&tunnel_record(&self.ipam, device));
         }
+        self.out.extend(answers);
     }
 
     fn no_tunnel(&mut self, device: LinkName, now: Time) {
-        self.tunnels.retain(|(of, _), _| *of != device);
+        self.tunnels.forget(device);
         if !self.ipam.release(device, now).is_empty() {
             self.dropped(device, now);
         }
@@ -356,4 +326,8 @@ impl Endpoints {
     pub(super) fn close(&mut self, netns: Option<NetnsId>) {
         self.out.extend(netns.map(Output::CloseNetns));
     }
+}
+
+fn tunnel_record(ipam: &Allocator, device: LinkName) -> Record {
+    Record::Tunnel { device: device.to_string(), addresses: ipam.addresses(device).to_vec() }
 }

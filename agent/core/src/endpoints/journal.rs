@@ -277,8 +277,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_damage_costs_at_most_the_lines_it_touches(at in 0usize..600, octet in any::<u8>(), cut in 0usize..600) {
-            let text = journal(&[Record::Wiring(entry(1)), Record::Wiring(entry(2)), Record::Wiring(entry(3))]);
+        fn any_damage_costs_at_most_the_lines_it_touches(
+            at in 0usize..600,
+            octet in any::<u8>(),
+            cut in 0usize..600,
+        ) {
+            let text = journal(&[1, 2, 3].map(|n| Record::Wiring(entry(n))));
             let mut bytes = text.into_bytes();
             let at = at % bytes.len();
             bytes[at] = octet;

@@ -39,6 +39,7 @@ mod journal;
 mod requests;
 mod table;
 mod tombstones;
+mod tunnels;
 
 pub use join::Endpoints;
 pub use journal::Problem;
@@ -204,3 +205,6 @@ impl Default for Settings {
         Self { patience: Duration::from_secs(8), ipam: crate::ipam::Settings::default() }
     }
 }
+
+#[cfg(test)]
+mod tests;

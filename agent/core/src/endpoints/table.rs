@@ -30,8 +30,9 @@ pub(super) enum Phase {
     Wiring { id: RequestId, netns: NetnsId, ifname: LinkName },
     /// Up.
     Wired,
-    /// On its way down, for whoever is in the list of [`Teardown`]s.
-    Unwiring,
+    /// On its way down, for whoever is in the list of [`Teardown`]s. The namespace stays open until then if
+    /// it was on its way up: the kernel side may be at it.
+    Unwiring { netns: Option<NetnsId> },
 }
 
 /// A request that is answered when these interfaces are gone.
@@ -63,7 +64,7 @@ impl Attachment {
             addresses: entry.addresses,
         };
         // What was on its way when the former run ended has lost its plugin.
-        let phase = if entry.wired { Phase::Wired } else { Phase::Unwiring };
+        let phase = if entry.wired { Phase::Wired } else { Phase::Unwiring { netns: None } };
         Self { key: entry.key, owner: entry.owner, pod, phase }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use corduroy_tests::daemons::{Bird, Daemon, ExaBgp, Frr, GoBgp, Neighbour, OpenBgpd, Router, holds_exactly};
 use corduroy_tests::probe::{Echo, Ping, Protocol, seen_over};
-use corduroy_tests::{Namespace, Topology, eventually};
+use corduroy_tests::{Namespace, Topology, eventually, vm};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -175,4 +175,24 @@ fn openbgpd_speaks_with_bird() {
 #[test]
 fn exabgp_speaks_with_bird() {
     speaks_with_bird("exabgp", ExaBgp::start);
+}
+
+#[test]
+fn the_virtual_machine_has_what_this_kernel_may_lack() {
+    if !vm::here("harness::the_virtual_machine_has_what_this_kernel_may_lack", &[]) {
+        return;
+    }
+    let net = Topology::new("ipip");
+    let [a, b] = ["a", "b"].map(|label| net.namespace(label));
+    net.link(&a, "eth0", &b, "eth0");
+    for (host, own, other) in [(&a, 1, 2), (&b, 2, 1)] {
+        host.address("eth0", &format!("192.0.2.{own}/24"));
+        host.ip("link add tunnel type ipip external");
+        host.address("tunnel", &format!("10.0.0.{own}/32"));
+        host.ip("link set tunnel up");
+        let inner =
+            format!("10.0.0.{other}/32 encap ip id 0 dst 192.0.2.{other} dev tunnel src 10.0.0.{own}");
+        host.ip(&format!("route add {inner}"));
+    }
+    Ping::start(&a, "10.0.0.2", Duration::from_millis(50)).stop(PATIENCE).expect_no_loss("a tunnel");
 }

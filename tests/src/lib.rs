@@ -25,6 +25,7 @@ pub mod fabric;
 pub mod probe;
 pub mod process;
 pub mod topology;
+pub mod vm;
 
 mod wait;
 

@@ -149,9 +149,10 @@ impl Driver {
         // Before the events: a table's end is reported behind its routes.
         let drained = !self.outbox.drain(&mut self.speaker, counters);
         self.obey(now);
-        self.pool.pump(&mut self.speaker, now);
+        // Who was written to may want more, and what was sent may let the speaker go on.
+        let pumped = self.pool.pump(&mut self.speaker, now);
         self.obey(now);
-        more == More::No && drained && !self.pool.is_eager()
+        more == More::No && drained && !pumped && !self.pool.is_eager()
     }
 
     fn next_timeout(&self) -> Option<Time> {

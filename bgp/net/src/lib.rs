@@ -8,18 +8,18 @@
 //!
 //! Where it runs is the caller's choice. An agent or a reflector calls [`Driver::spawn`]: an OS thread of its own with
 //! a current-thread runtime, because a kernel transaction or a slow file in the caller's loop must not hold up a
-//! KEEPALIVE, and a speaker that digests a full table must not hold up the caller. Tests and small tools run the future
-//! inside their own current-thread runtime.
+//! KEEPALIVE, and a speaker that digests a full table must not hold up the caller. Tests and small tools run the
+//! future inside their own current-thread runtime.
 //!
 //! # Sockets
 //! Readiness comes from an epoll instance of our own, which tokio watches as one descriptor (see `reactor`): an idle
-//! peer costs its slot here, about a hundred bytes, and no future. Nothing is queued for a slow peer either: the speaker's
-//! [`transmit`](Speaker::transmit) is pulled only when its socket takes bytes, and only what the socket did not take
-//! (under 64 KiB, shared with other peers) is kept.
+//! peer costs its slot here, about a hundred bytes, and no future. Nothing is queued for a slow peer either: the
+//! speaker's [`transmit`](Speaker::transmit) is pulled only when its socket takes bytes, and only what the socket did
+//! not take (under 64 KiB, shared with other peers) is kept.
 //!
 //! Guards (`sockopt`): TCP MD5 (RFC 2385) for peers and whole prefixes, on listening and connecting sockets; TTL
-//! security (RFC 5082), where a listening socket answers with TTL 255, because its SYN-ACK goes out before anybody knows
-//! whose connection it is.
+//! security (RFC 5082), where a listening socket answers with TTL 255, because its SYN-ACK goes out before anybody
+//! knows whose connection it is.
 //!
 //! # Backpressure
 //! Reports go through a bounded channel. While it is full, Loc-RIB changes stay in the speaker, where several of one
@@ -27,8 +27,8 @@
 //!
 //! # Ends
 //! [`Close::Flush`](corduroy_bgp::io::Close::Flush): the rest is written, our direction closed, and the peer's bytes
-//! read away until it closes too, so that no RST overtakes our NOTIFICATION; after 5 s the connection is dropped anyway.
-//! [`Handle::stop`] ends everything.
+//! read away until it closes too, so that no RST overtakes our NOTIFICATION; after 5 s the connection is dropped
+//! anyway. [`Handle::stop`] ends everything.
 #![warn(missing_docs)]
 
 mod conn;

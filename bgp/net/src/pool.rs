@@ -250,12 +250,14 @@ impl Pool {
         }
     }
 
-    /// Writes to those that wait for it, each its share.
-    pub(crate) fn pump(&mut self, speaker: &mut Speaker, now: Time) {
-        for _ in 0..self.eager.len().min(TURN) {
-            let Some(id) = self.eager.pop_front() else { return };
+    /// Writes to those that wait for it, each its share. Returns whether somebody did.
+    pub(crate) fn pump(&mut self, speaker: &mut Speaker, now: Time) -> bool {
+        let waiting = self.eager.len().min(TURN);
+        for _ in 0..waiting {
+            let Some(id) = self.eager.pop_front() else { break };
             self.feed(id, speaker, now);
         }
+        waiting > 0
     }
 
     fn feed(&mut self, id: ConnId, speaker: &mut Speaker, now: Time) {

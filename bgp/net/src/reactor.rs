@@ -91,7 +91,7 @@ impl Reactor {
     }
 
     /// A descriptor of the same instance that tokio waits for. Needs a runtime with IO.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "tokio asks for a promise about the descriptor")]
     pub(crate) fn alarm(&self) -> io::Result<Alarm> {
         let fd = self.epoll.try_clone()?;
         // SAFETY: an OwnedFd is open until it is dropped, and nobody but the AsyncFd has this one.

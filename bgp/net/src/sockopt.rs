@@ -2,7 +2,7 @@
 //!
 //! `unsafe` is for `setsockopt` with a structure of the kernel's making (`TCP_MD5SIG_EXT`) and with two options that
 //! socket2 does not know (`IP_MINTTL`, `IPV6_MINHOPCOUNT`).
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "no safe crate wraps these options")]
 
 use std::io;
 use std::mem::{self, size_of};

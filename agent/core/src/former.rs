@@ -12,6 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use corduroy_bgp::{Family, Net, Time};
+use corduroy_kernel::{NextHop, State};
+
+use crate::known::Known;
+use crate::{convert, desired};
 
 /// The routes still held, and whom they wait for.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +108,28 @@ impl Former {
         }
         released
     }
+}
+
+/// The routes in the kernel that a former run learned: by way of somebody, and desired by nothing yet. With each its
+/// owners: the nodes behind its next hops.
+#[must_use]
+pub fn left_behind(known: &Known, state: &State) -> Vec<(Net, Box<[IpAddr]>)> {
+    let owner = |hop: &NextHop| match hop.encap {
+        Some(encap) => Some(IpAddr::V4(encap.dst)),
+        None => hop.via.map(|via| behind_vtep(known, via).unwrap_or(via)),
+    };
+    let learned = state.routes.values().filter_map(|route| {
+        let owners: Box<[IpAddr]> = route.hops().iter().filter_map(owner).collect();
+        let is_desired = || desired::routes::route(known, route.dst).is_some();
+        (!owners.is_empty() && !is_desired()).then_some((convert::to_bgp(route.dst)?, owners))
+    });
+    learned.collect()
+}
+
+/// The address of the node whose VXLAN device has this one, of the same family: what its routes have as next hop.
+fn behind_vtep(known: &Known, vtep: IpAddr) -> Option<IpAddr> {
+    let node = known.nodes.at_vtep(vtep)?;
+    crate::nodes::addresses(node).find(|addr| addr.is_ipv4() == vtep.is_ipv4())
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@
 //! Pure: no clock (time is a [`corduroy_bgp::Time`] passed in), no socket, no file, no thread.
 #![warn(missing_docs)]
 
+pub mod agent;
 pub mod convert;
 pub mod desired;
 pub mod endpoints;

@@ -40,6 +40,25 @@ impl TunnelAddresses {
         ipip.into_iter().chain(v4).chain(v6)
     }
 
+    /// A device has these no more.
+    pub fn forget(&mut self, dev: LinkName) {
+        if dev == LinkName::IPIP {
+            self.ipip = None;
+        } else {
+            (self.vxlan_v4, self.vxlan_v6) = (None, None);
+        }
+    }
+
+    /// The address on a device is this; one of the wrong family or device changes nothing.
+    pub fn set(&mut self, dev: LinkName, addr: IpAddr) {
+        match addr {
+            IpAddr::V4(addr) if dev == LinkName::IPIP => self.ipip = Some(addr),
+            IpAddr::V4(addr) if dev == LinkName::VXLAN => self.vxlan_v4 = Some(addr),
+            IpAddr::V6(addr) if dev == LinkName::VXLAN => self.vxlan_v6 = Some(addr),
+            IpAddr::V4(_) | IpAddr::V6(_) => {}
+        }
+    }
+
     /// The address on a tunnel device for traffic of a family.
     #[must_use]
     pub fn on(&self, dev: LinkName, family: Family) -> Option<IpAddr> {

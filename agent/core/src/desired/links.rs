@@ -1,7 +1,7 @@
 //! Interfaces: the two tunnel devices when a pool asks for their encapsulation and the kernel has it, and the host
 //! side of every pod. And how large a packet may be.
 
-use corduroy_api::Encapsulation;
+use corduroy_api::{Encapsulation, FabricNode};
 use corduroy_kernel::{Address, Family, Link, LinkName, Support};
 
 use crate::known::Known;
@@ -31,34 +31,51 @@ pub fn address(known: &Known, dev: LinkName, addr: std::net::IpAddr) -> Option<A
         .then(|| Address::host(dev, addr))
 }
 
-/// Is this a tunnel device that a pool asks for and that this kernel can make?
+/// Should this tunnel device be there? As long as a pool asks for it, and after that until this node's FabricNode no
+/// longer says that it takes such packets.
 #[must_use]
 pub fn is_wanted(known: &Known, dev: LinkName) -> bool {
+    let declared = || known.nodes.get(&known.me.name).is_some_and(|node| declares(node, dev));
+    can(known, dev) && (Family::ALL.into_iter().any(|family| asks(known, dev, family)) || declared())
+}
+
+/// Does a pool of this family ask for this tunnel device, and can this node have it?
+#[must_use]
+pub fn is_asked_for(known: &Known, dev: LinkName, family: Family) -> bool {
+    asks(known, dev, family) && can(known, dev)
+}
+
+/// The tunnel devices that a pool asks for and this kernel can't make.
+pub fn impossible(known: &Known) -> impl Iterator<Item = LinkName> + '_ {
+    let tunnels = [LinkName::IPIP, LinkName::VXLAN].into_iter();
+    tunnels.filter(|dev| Family::ALL.into_iter().any(|family| asks(known, *dev, family)) && !can(known, *dev))
+}
+
+fn asks(known: &Known, dev: LinkName, family: Family) -> bool {
+    let of_family = known.pools.iter().filter(|pool| Family::of(pool.cidr.ip()) == family);
+    of_family.map(|pool| pool.encapsulation).any(|encapsulation| match encapsulation {
+        Encapsulation::Never => false,
+        Encapsulation::Ipip(_) => dev == LinkName::IPIP,
+        Encapsulation::Vxlan(_) => dev == LinkName::VXLAN,
+    })
+}
+
+fn can(known: &Known, dev: LinkName) -> bool {
+    let features = known.facts.features;
     if dev == LinkName::IPIP {
-        wants_ipip(known) && can_ipip(known) && known.me.address(Family::V4).is_some()
+        let kernel = features.ipip == Support::Yes && features.lwtunnel == Support::Yes;
+        kernel && known.me.address(Family::V4).is_some()
     } else {
-        dev == LinkName::VXLAN
-            && wants_vxlan(known)
-            && known.facts.features.vxlan == Support::Yes
-            && known.me.vxlan_local().is_some()
+        dev == LinkName::VXLAN && features.vxlan == Support::Yes && known.me.vxlan_local().is_some()
     }
 }
 
-/// Does a pool ask for IPIP?
-#[must_use]
-pub fn wants_ipip(known: &Known) -> bool {
-    known.pools.iter().any(|pool| matches!(pool.encapsulation, Encapsulation::Ipip(_)))
-}
-
-/// Does a pool ask for VXLAN?
-#[must_use]
-pub fn wants_vxlan(known: &Known) -> bool {
-    known.pools.iter().any(|pool| matches!(pool.encapsulation, Encapsulation::Vxlan(_)))
-}
-
-fn can_ipip(known: &Known) -> bool {
-    let features = known.facts.features;
-    features.ipip == Support::Yes && features.lwtunnel == Support::Yes
+fn declares(node: &FabricNode, dev: LinkName) -> bool {
+    if dev == LinkName::IPIP {
+        node.tunnels.ipip.is_some()
+    } else {
+        node.tunnels.vxlan_v4.is_some() || node.tunnels.vxlan_v6.is_some()
+    }
 }
 
 /// The MTU of a tunnel device: the uplink's less what the outer headers take.

@@ -45,6 +45,8 @@ pub struct Outcome {
     pub done: Vec<Key>,
     /// What became of queued operations, in their order.
     pub tickets: Vec<(Ticket, OpResult)>,
+    /// What was refused, and why, for the log: once for each key until it is done or something else is asked.
+    pub refused: Vec<(Key, OpError)>,
     /// The picture of the kernel is wrong somewhere and has to be read again.
     pub reread: bool,
 }
@@ -98,6 +100,7 @@ impl Reconciler {
     /// The kernel was read. Never while a plan is under way. What is otherwise than in the picture is looked at again.
     pub fn absorb(&mut self, known: &Known, former: &Former, state: State) {
         let changed = changes::between(&self.picture, &state);
+        let is_first = self.picture == State::default();
         let was_right: Vec<Key> = changed
             .iter()
             .filter(|key| diff::step(known, &self.picture, former, key) == Step::Nothing)
@@ -105,7 +108,9 @@ impl Reconciler {
             .collect();
         self.picture = state;
         let is_wrong = |key: &&Key| diff::step(known, &self.picture, former, key) != Step::Nothing;
-        self.repaired += was_right.iter().filter(is_wrong).count() as u64;
+        if !is_first {
+            self.repaired += was_right.iter().filter(is_wrong).count() as u64;
+        }
         for key in changed {
             self.mark(known, key);
         }
@@ -320,6 +325,9 @@ impl Reconciler {
                 Err(error) => {
                     outcome.reread = true;
                     for (key, pieces) in parties {
+                        if self.refused.get(&key).is_none() {
+                            outcome.refused.push((key.clone(), error.clone()));
+                        }
                         self.refused.note(key, Refusal::new(pieces, error.clone()), now);
                     }
                 }

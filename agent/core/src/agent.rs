@@ -1,0 +1,333 @@
+//! The agent without IO: inputs in, outputs out, in order.
+//!
+//! The join decides nothing. Each input goes to the part it is for; then `settle` asks every part in turn what
+//! it wants now, given what the others know, and passes that on. The parts know nothing of each other:
+//!
+//! | part | decides |
+//! |---|---|
+//! | [`Known`], `intake` | what a change of the inputs touches |
+//! | [`Endpoints`] | which addresses and blocks are in use, which pods are wired |
+//! | [`Reconciler`] | what the kernel is asked, and in which order |
+//! | [`Former`] | which routes of a former run still stay |
+//! | `wiring` | when a pod is in the kernel, or out of it |
+//! | `tunnels` | which tunnel addresses are needed, and which are declared to others |
+//! | `own_node` | what is written of this node |
+//! | `sessions` | what the speaker is to be |
+//! | `announcer` | what is announced: only what forwards |
+//! | `reading` | when the kernel is read |
+//!
+//! Nothing is done to kernel, peers or datastore before every kind of resource has been said (or can't be had) and the
+//! kernel was read once.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use corduroy_api::{Event, Kind};
+use corduroy_bgp::Time;
+use corduroy_bgp::event::Event as BgpEvent;
+use corduroy_fabric::{Problem, peering};
+use corduroy_kernel::{OpResult, State};
+
+use crate::convert;
+use crate::endpoints::{self, Endpoints};
+use crate::former::Former;
+use crate::key::Key;
+use crate::known::Known;
+use crate::me::{Me, TunnelAddresses, Wanted};
+use crate::reconcile::Reconciler;
+use announcer::Announcer;
+use reading::Reading;
+use wiring::Wiring;
+
+mod announcer;
+mod conditions;
+mod endpoint_side;
+mod gate;
+mod intake;
+mod io;
+mod observe;
+mod own_node;
+mod reading;
+mod sessions;
+mod settle;
+mod tunnels;
+mod wiring;
+
+pub use conditions::conditions;
+pub use io::{Input, Note, Output};
+pub use own_node::Declared;
+
+/// How long routes of a former run stay at most without a word from their owners.
+pub const HOLD: Duration = Duration::from_secs(120);
+
+/// What does not change while the process runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This node's name.
+    pub node: String,
+    /// This machine's identity.
+    pub uid: String,
+    /// Its IPv4 address.
+    pub v4: Wanted,
+    /// Its IPv6 address.
+    pub v6: Wanted,
+    /// What the configuration says of its FabricNode.
+    pub declared: Declared,
+    /// How sessions are made.
+    pub peering: peering::Options,
+}
+
+/// The agent.
+#[derive(Debug)]
+pub struct Agent {
+    settings: Settings,
+    known: Known,
+    reconciler: Reconciler,
+    former: Former,
+    endpoints: Endpoints,
+    wiring: Wiring,
+    tunnels: tunnels::Tunnels,
+    announcer: Announcer,
+    own_node: own_node::OwnNode,
+    sessions: sessions::Sessions,
+    course: Course,
+    out: VecDeque<Output>,
+}
+
+/// How far things are.
+#[derive(Debug, Default)]
+struct Course {
+    /// Everything was said and read: the agent acts.
+    open: bool,
+    reading: Reading,
+    /// Why pods are not served, as they were told last.
+    told_ready: Option<Result<(), String>>,
+    told_mtu: Option<u32>,
+    told_pools: bool,
+    /// What is announced may have to change.
+    announce: bool,
+    /// Next hops whose routes may go another way.
+    hops: BTreeSet<IpAddr>,
+    noted: BTreeSet<String>,
+}
+
+impl Agent {
+    /// An agent that knows nothing yet but who it is and what its endpoints' journal says.
+    #[must_use]
+    pub fn new(settings: Settings, endpoints: Endpoints) -> Self {
+        let me = Me {
+            name: settings.node.clone(),
+            uid: settings.uid.clone(),
+            v4: None,
+            v6: None,
+            tunnels: TunnelAddresses::default(),
+        };
+        let mut agent = Self {
+            known: Known::new(me),
+            sessions: sessions::Sessions::new(settings.peering.clone()),
+            settings,
+            reconciler: Reconciler::default(),
+            former: Former::default(),
+            endpoints,
+            wiring: Wiring::default(),
+            tunnels: tunnels::Tunnels::default(),
+            announcer: Announcer::default(),
+            own_node: own_node::OwnNode::default(),
+            course: Course::default(),
+            out: VecDeque::new(),
+        };
+        if agent.course.reading.start(Time(0)) {
+            agent.out.push_back(Output::Read);
+        }
+        agent
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, input: Input, now: Time) {
+        match input {
+            Input::Datastore(events) => events.into_iter().for_each(|event| self.event(event, now)),
+            Input::Written { key, result } if key == own_node::key(&self.known.me.name) => {
+                self.own_node.finished(&result, now);
+                if let Err(why) = result {
+                    self.note(Note::NotWritten(why));
+                }
+            }
+            Input::Written { key, result } => {
+                self.endpoints.handle(endpoints::Input::Written { key, result }, now);
+            }
+            Input::Read(state) => self.read(*state, now),
+            Input::Applied(results) => self.applied(results, now),
+            Input::Changed(_) => self.course.reading.want(),
+            Input::LocRib(changes) => {
+                intake::loc_rib(&mut self.known, &mut self.reconciler, &mut self.former, &changes);
+            }
+            Input::Bgp(event) => self.speaker(&event),
+            Input::Peers(peers) => self.sessions.peers(&peers),
+            Input::Cni { id, request, netns } => {
+                let request = endpoints::Input::Request { id, request: *request, netns };
+                self.endpoints.handle(request, now);
+            }
+            Input::HungUp(id) => self.endpoints.handle(endpoints::Input::HungUp(id), now),
+            Input::Timeout => self.timeout(now),
+        }
+        settle::settle(self, now);
+    }
+
+    /// What the agent wants next.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When [`Input::Timeout`] is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Time> {
+        let times = [
+            self.reconciler.next_timeout(),
+            self.former.next_timeout(),
+            self.endpoints.next_timeout(),
+            self.own_node.next_timeout(),
+            self.sessions.next_timeout(),
+            self.wiring.next_timeout(),
+            self.course.reading.next_timeout(),
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    fn timeout(&mut self, now: Time) {
+        let released = self.former.expire(now);
+        self.release(&released);
+        self.reconciler.handle_timeout(&self.known, now);
+        self.endpoints.handle_timeout(now);
+        self.sessions.timeout(now);
+        self.wiring.timeout(&mut self.known, &mut self.reconciler, now);
+    }
+
+    fn event(&mut self, event: Event, now: Time) {
+        let changed = self.known.model.apply(event);
+        if let corduroy_fabric::Changed::Resource(key) = changed {
+            if intake::touches_sessions(&key) {
+                self.sessions.model_changed();
+            }
+            self.course.announce = true;
+            match key.kind {
+                Kind::FabricNode => {
+                    let hops = intake::node(&mut self.known, &mut self.reconciler, &key.name);
+                    self.course.hops.extend(hops);
+                    if key.name == self.known.me.name {
+                        self.own_node.seen();
+                        self.course.told_pools = false;
+                    }
+                }
+                Kind::IpPool => {
+                    intake::pools(&mut self.known, &mut self.reconciler);
+                    self.course.told_pools = false;
+                }
+                Kind::IpamBlock => {
+                    intake::blocks(&mut self.known, &mut self.reconciler);
+                    self.block(&key.name, now);
+                }
+                Kind::BgpConfiguration | Kind::BgpPeer | Kind::BgpFilter | Kind::Secret => {}
+            }
+        }
+    }
+
+    fn read(&mut self, state: State, now: Time) {
+        let is_first = !self.course.reading.is_done();
+        self.course.reading.finish();
+        let mut notes = Vec::new();
+        if observe::facts(&mut self.known, &self.settings, state.facts(), &mut notes) {
+            self.reconciler.mark_all(&self.known);
+            self.sessions.model_changed();
+        }
+        let repaired = self.reconciler.repaired();
+        self.reconciler.absorb(&self.known, &self.former, state);
+        let repairing = self.reconciler.repaired() - repaired;
+        if repairing > 0 {
+            notes.push(Note::Repairing(repairing));
+        }
+        notes.into_iter().for_each(|note| self.note(note));
+        if is_first {
+            let pods = observe::pods(self.reconciler.picture());
+            self.endpoints.handle(endpoints::Input::Found(pods), now);
+        }
+        for link in observe::lost(&self.known, self.reconciler.picture(), &self.wiring) {
+            self.endpoints.handle(endpoints::Input::Lost(link), now);
+        }
+    }
+
+    fn applied(&mut self, results: Vec<OpResult>, now: Time) {
+        let outcome = self.reconciler.applied(results, now);
+        if outcome.reread {
+            self.course.reading.want();
+        }
+        let is_ours = |key: &Key| matches!(key, Key::Route(dst) if self.known.owned.contains(dst));
+        self.course.announce |= outcome.done.iter().any(is_ours);
+        self.wiring.results(outcome.tickets);
+        for (key, error) in outcome.refused {
+            self.note(Note::Refused(format!("{key:?}: {error}")));
+        }
+    }
+
+    fn speaker(&mut self, event: &BgpEvent) {
+        if let BgpEvent::EndOfRib { peer, family } = event {
+            let released = self.former.end_of_rib(peer.address, *family);
+            self.release(&released);
+        }
+        self.sessions.something_happened();
+    }
+
+    fn release(&mut self, nets: &[corduroy_bgp::Net]) {
+        for net in nets {
+            self.reconciler.mark(&self.known, Key::Route(convert::from_bgp(*net)));
+        }
+        if !nets.is_empty() {
+            self.note(Note::Swept(nets.len()));
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        self.out.push_back(Output::Note(note));
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// How the kernel stands to it.
+    #[must_use]
+    pub fn reconciler(&self) -> &Reconciler {
+        &self.reconciler
+    }
+
+    /// The pods and their addresses.
+    #[must_use]
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Who peers with this node and why, once that is known.
+    #[must_use]
+    pub fn peering(&self) -> Option<&peering::Peering> {
+        self.sessions.peering()
+    }
+
+    /// What the datastore asks for and can't be.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        self.sessions.problems()
+    }
+
+    /// Why pods can't be served; `None` when they can.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        gate::not_ready(self)
+    }
+
+    /// What is announced.
+    pub fn announced(&self) -> impl Iterator<Item = corduroy_bgp::Net> + '_ {
+        self.announcer.announced()
+    }
+}

@@ -1,0 +1,67 @@
+//! What a person should know, in words: the worst first.
+
+use corduroy_api::{Key as ResourceKey, Kind};
+use corduroy_ipc::status::{Condition, Severity};
+use corduroy_kernel::{Family, LinkName};
+
+use super::Agent;
+use crate::desired::links;
+
+fn condition(severity: Severity, about: impl Into<String>, message: impl Into<String>) -> Condition {
+    Condition { severity, about: about.into(), message: message.into() }
+}
+
+/// Everything that is not as it should be.
+#[must_use]
+pub fn conditions(agent: &Agent) -> Vec<Condition> {
+    let mut out = Vec::new();
+    let known = agent.known();
+    if let Some(why) = agent.not_ready() {
+        out.push(condition(Severity::Error, "agent", why));
+    }
+    for (source, rejections) in known.model.rejected() {
+        let rejected = |rejection| condition(Severity::Error, source.clone(), format!("{rejection}"));
+        out.extend(rejections.iter().map(rejected));
+    }
+    for (key, refusal) in agent.reconciler().refusals() {
+        out.push(condition(Severity::Error, format!("{key:?}"), refusal.error.to_string()));
+    }
+    for device in links::impossible(known) {
+        out.push(condition(Severity::Error, device.as_str(), cannot(device)));
+    }
+    for problem in agent.problems() {
+        out.push(condition(Severity::Warning, problem.key.to_string(), problem.to_string()));
+    }
+    for problem in corduroy_fabric::blocks::problems(&known.model) {
+        out.push(condition(Severity::Warning, problem.key.to_string(), problem.to_string()));
+    }
+    for chain in &known.facts.foreign_drops {
+        let about = format!("nftables {} {} {}", chain.family, chain.table, chain.chain);
+        let why = "drops forwarded packets by default; no rule of ours can overrule that: accept there what goes to \
+                   and from pools";
+        out.push(condition(Severity::Warning, about, why));
+    }
+    for kind in Kind::ALL {
+        if let corduroy_fabric::Sync::Unavailable(why) = known.model.sync(kind) {
+            out.push(condition(Severity::Warning, kind.to_string(), format!("can't be had: {why}")));
+        }
+    }
+    out.sort_by_key(|condition| condition.severity);
+    out
+}
+
+fn cannot(device: LinkName) -> String {
+    let module = if device == LinkName::IPIP { "ipip and lwtunnel" } else { "vxlan" };
+    format!(
+        "a pool asks for this tunnel, but the kernel can't make it (no {module}) or the node has no {} address; \
+         packets to other nodes go without it",
+        if device == LinkName::IPIP { format!("{:?}", Family::V4) } else { "usable".to_owned() }
+    )
+}
+
+/// Why this node does nothing: another machine has its name.
+pub(super) fn name_taken(agent: &Agent) -> Option<(String, String)> {
+    let me = &agent.known().me;
+    let node = agent.known().model.nodes().get(&me.name).filter(|node| node.uid != me.uid)?;
+    Some((ResourceKey::new(Kind::FabricNode, me.name.clone()).to_string(), node.uid.clone()))
+}

@@ -1,0 +1,36 @@
+//! What is waited for: before anything is done, and before pods are served.
+
+use corduroy_api::Kind;
+
+use super::{Agent, conditions};
+
+/// What is waited for before anything is done.
+pub(super) fn waits_for(agent: &Agent) -> Option<String> {
+    if !agent.course.reading.is_done() {
+        return Some("the kernel has not been read yet".to_owned());
+    }
+    let model = &agent.known.model;
+    let waiting: Vec<&str> =
+        Kind::ALL.into_iter().filter(|kind| !model.ready(&[*kind])).map(Kind::name).collect();
+    if !waiting.is_empty() {
+        return Some(format!("the datastore has not said everything of {}", waiting.join(", ")));
+    }
+    if agent.known.me.v4.is_none() && agent.known.me.v6.is_none() {
+        return Some("this node has no address: see the log, or set one in the configuration".to_owned());
+    }
+    conditions::name_taken(agent).map(|(node, uid)| {
+        format!("{node} belongs to another machine (uid {uid}); delete it, or give this node another name")
+    })
+}
+
+/// Why pods can't be served; `None` when they can.
+pub(super) fn not_ready(agent: &Agent) -> Option<String> {
+    let unwritten = || (!is_own_known(agent)).then(|| "this node's FabricNode is not written yet".to_owned());
+    waits_for(agent).or_else(unwritten)
+}
+
+/// Does the datastore have this node's FabricNode, and is it of this machine?
+pub(super) fn is_own_known(agent: &Agent) -> bool {
+    let me = &agent.known.me;
+    agent.known.nodes.get(&me.name).is_some_and(|node| node.uid == me.uid)
+}

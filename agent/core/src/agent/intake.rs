@@ -1,0 +1,102 @@
+//! What a change of the inputs touches: from events to dirty keys.
+//!
+//! Three things change often and one at a time: nodes, blocks of this node, learned prefixes; for those the keys are
+//! named. Anything else (pools, our own addresses, interfaces) is rare and touches nearly everything, so everything is
+//! looked at.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use corduroy_api::{FabricNode, Key as ResourceKey, Kind};
+use corduroy_bgp::io::Change;
+
+use crate::convert;
+use crate::desired;
+use crate::former::Former;
+use crate::key::Key;
+use crate::known::Known;
+use crate::nodes::addresses;
+use crate::reconcile::Reconciler;
+
+/// A node came, changed or went: index it and mark what it stands behind. Returns the next hops whose routes may go
+/// another way now: the caller gathers them, so that a burst of nodes costs one walk over the learned routes.
+pub(super) fn node(known: &mut Known, reconciler: &mut Reconciler, name: &str) -> BTreeSet<IpAddr> {
+    let new = known.model.nodes().get(name).cloned();
+    let old = known.nodes.set(name, new.as_ref());
+    if same_for_kernel(old.as_ref(), new.as_ref()) {
+        return BTreeSet::new();
+    }
+    if name == known.me.name {
+        reconciler.mark_all(known);
+        return BTreeSet::new();
+    }
+    let both = || old.iter().chain(&new);
+    for key in both().flat_map(|node| desired::of_node(node)).collect::<BTreeSet<Key>>() {
+        reconciler.mark(known, key);
+    }
+    both().flat_map(|node| addresses(node)).collect()
+}
+
+fn same_for_kernel(old: Option<&Arc<FabricNode>>, new: Option<&Arc<FabricNode>>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => old.addresses == new.addresses && old.tunnels == new.tunnels,
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+/// Routes by these next hops may go another way now.
+pub(super) fn next_hops(known: &Known, reconciler: &mut Reconciler, hops: &BTreeSet<IpAddr>) {
+    if !hops.is_empty() {
+        for net in known.learned.by_next_hops(hops) {
+            reconciler.mark(known, Key::Route(convert::from_bgp(net)));
+        }
+    }
+}
+
+/// The blocks of this node are these now.
+pub(super) fn blocks(known: &mut Known, reconciler: &mut Reconciler) {
+    let (name, uid) = (known.me.name.as_str(), known.me.uid.as_str());
+    let owned = corduroy_fabric::blocks::owned_by(&known.model, name, uid);
+    let owned: BTreeSet<_> = owned.map(|block| convert::from_network(block.cidr)).collect();
+    let changed: Vec<_> = known.owned.symmetric_difference(&owned).copied().collect();
+    known.owned = owned;
+    for block in changed {
+        reconciler.mark(known, Key::Route(block));
+    }
+}
+
+/// The pools are these now.
+pub(super) fn pools(known: &mut Known, reconciler: &mut Reconciler) {
+    let old = std::mem::take(&mut known.pools);
+    known.refresh_pools();
+    for pool in &old {
+        for key in desired::of_pool(convert::from_network(pool.cidr)) {
+            reconciler.mark(known, key);
+        }
+    }
+    reconciler.mark_all(known);
+}
+
+/// The Loc-RIB's new word on some prefixes. One that has a next hop again is held for a former run no longer.
+pub(super) fn loc_rib(
+    known: &mut Known,
+    reconciler: &mut Reconciler,
+    former: &mut Former,
+    changes: &[Change],
+) {
+    for change in changes {
+        if known.learned.apply(change) {
+            if known.learned.get(change.net).is_some() {
+                former.settle(change.net);
+            }
+            reconciler.mark(known, Key::Route(convert::from_bgp(change.net)));
+        }
+    }
+}
+
+/// May a change of this kind of resource change who peers with whom, or how?
+pub(super) fn touches_sessions(key: &ResourceKey) -> bool {
+    !matches!(key.kind, Kind::IpamBlock)
+}

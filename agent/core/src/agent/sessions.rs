@@ -1,0 +1,148 @@
+//! The speaker's configuration: what `fabric` makes of the model, on its way from what was in force to what is wanted.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use corduroy_bgp::Time;
+use corduroy_bgp::config::{Config, PeerKey};
+use corduroy_bgp::status::{PeerStatus, SessionState};
+use corduroy_fabric::peering::{self, Options, Peering};
+use corduroy_fabric::transition::{Progress, Transition};
+use corduroy_fabric::{Model, Problem};
+
+/// What is wanted, what the speaker has been told, and how far its sessions are.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    options: Options,
+    transition: Transition,
+    wanted: Option<Peering>,
+    told: Option<Config>,
+    progress: Progress,
+    model_changed: bool,
+    /// The transition is to be asked again.
+    step: bool,
+    asking: Asking,
+}
+
+/// Whether the speaker is asked how its peers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asking {
+    No,
+    Wanted,
+    UnderWay,
+}
+
+impl Sessions {
+    pub(super) fn new(options: Options) -> Self {
+        Self {
+            options,
+            transition: Transition::new(),
+            wanted: None,
+            told: None,
+            progress: Progress::default(),
+            model_changed: true,
+            step: false,
+            asking: Asking::No,
+        }
+    }
+
+    /// The model changed in a way that may matter here.
+    pub(super) fn model_changed(&mut self) {
+        self.model_changed = true;
+    }
+
+    /// Something happened to a session: matters while old ones stay for new ones to deliver.
+    pub(super) fn something_happened(&mut self) {
+        if self.is_in_transition() {
+            self.ask();
+        }
+    }
+
+    fn ask(&mut self) {
+        if self.asking == Asking::No {
+            self.asking = Asking::Wanted;
+        }
+    }
+
+    /// Shall the speaker be asked how its peers are?
+    pub(super) fn wants_to_know(&mut self) -> bool {
+        let wants = self.asking == Asking::Wanted;
+        if wants {
+            self.asking = Asking::UnderWay;
+        }
+        wants
+    }
+
+    pub(super) fn timeout(&mut self, now: Time) {
+        self.step |= self.transition.next_timeout().is_some_and(|time| time <= now);
+    }
+
+    /// How far the peers are.
+    pub(super) fn peers(&mut self, peers: &[PeerStatus]) {
+        let mut progress = Progress::default();
+        for peer in peers {
+            let established = peer.session.state == SessionState::Established;
+            if established || peer.families.iter().any(|family| family.stale > 0) {
+                progress.alive.insert(peer.session.key);
+            }
+            if established && peer.families.iter().all(|family| family.end_of_rib_received) {
+                progress.delivered.insert(peer.session.key);
+            }
+        }
+        self.progress = progress;
+        self.asking = Asking::No;
+        self.step = true;
+    }
+
+    /// Are there sessions that are no longer asked for?
+    fn is_in_transition(&self) -> bool {
+        match (&self.wanted, &self.told) {
+            (Some(wanted), Some(told)) => told.peers.keys().any(|key| !wanted.config.peers.contains_key(key)),
+            _ => false,
+        }
+    }
+
+    /// The configuration for the speaker, when it is another than it has been told. Before sessions go, it is asked
+    /// which of them are alive.
+    pub(super) fn settle(&mut self, model: &Model, me: &str, now: Time) -> Option<Config> {
+        if std::mem::take(&mut self.model_changed) {
+            let wanted = peering::peering(model, me, &self.options);
+            let is_new = self.wanted.as_ref().is_none_or(|before| before.config != wanted.config);
+            self.wanted = Some(wanted);
+            if is_new && self.is_in_transition() {
+                self.ask();
+            } else {
+                self.step |= is_new;
+            }
+        }
+        if !std::mem::take(&mut self.step) {
+            return None;
+        }
+        let wanted = &self.wanted.as_ref()?.config;
+        let config = self.transition.step(wanted, &self.progress, now);
+        if self.told.as_ref() == Some(&config) {
+            return None;
+        }
+        self.told = Some(config.clone());
+        Some(config)
+    }
+
+    /// The addresses of the peers there are.
+    pub(super) fn peer_addresses(&self) -> BTreeSet<IpAddr> {
+        self.told.iter().flat_map(|config| config.peers.keys()).map(|key: &PeerKey| key.address).collect()
+    }
+
+    /// What could not be done as asked.
+    pub(super) fn problems(&self) -> &[Problem] {
+        self.wanted.as_ref().map(|peering| peering.problems.as_slice()).unwrap_or_default()
+    }
+
+    /// Who each peer is.
+    pub(super) fn peering(&self) -> Option<&Peering> {
+        self.wanted.as_ref()
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        self.transition.next_timeout()
+    }
+}

@@ -1,0 +1,120 @@
+//! What everybody wants now. See [`Agent`].
+
+use std::collections::BTreeMap;
+
+use corduroy_bgp::{Net, Time};
+use corduroy_fabric::{originate, peering};
+
+use super::announcer::Word;
+use super::{Agent, HOLD, Note, Output, conditions, gate, intake, own_node, tunnels};
+use crate::{convert, former};
+
+/// Asks every part in turn, and passes on what it wants.
+pub(super) fn settle(agent: &mut Agent, now: Time) {
+    open(agent, now);
+    agent.serve_endpoints(now);
+    if agent.course.open {
+        write_own_node(agent, now);
+        if gate::is_own_known(agent) {
+            configure(agent, now);
+            announce(agent);
+        }
+        let hops = std::mem::take(&mut agent.course.hops);
+        intake::next_hops(&agent.known, &mut agent.reconciler, &hops);
+    }
+    touch_kernel(agent, now);
+}
+
+/// Reads and plans take turns.
+fn touch_kernel(agent: &mut Agent, now: Time) {
+    if agent.reconciler.is_applying() || agent.course.reading.is_asked() {
+        return;
+    }
+    if agent.course.reading.start(now) {
+        agent.out.push_back(Output::Read);
+    } else if agent.course.open
+        && let Some(plan) = agent.reconciler.plan(&agent.known, &agent.former, now)
+    {
+        agent.out.push_back(Output::Apply(plan));
+    }
+}
+
+/// Begins to act once everything has been said and read.
+fn open(agent: &mut Agent, now: Time) {
+    if agent.course.open || gate::waits_for(agent).is_some() {
+        if let Some((_, theirs)) = conditions::name_taken(agent) {
+            let (node, ours) = (agent.known.me.name.clone(), agent.known.me.uid.clone());
+            once(agent, Note::NameTaken { node, theirs, ours });
+        }
+        return;
+    }
+    agent.course.open = true;
+    let held = former::left_behind(&agent.known, agent.reconciler.picture());
+    let count = held.len();
+    agent.former.hold(held, now + HOLD);
+    agent.reconciler.mark_all(&agent.known);
+    agent.course.announce = true;
+    agent.note(Note::InSync { held: count });
+}
+
+fn once(agent: &mut Agent, note: Note) {
+    if agent.course.noted.insert(note.to_string()) {
+        agent.note(note);
+    }
+}
+
+fn write_own_node(agent: &mut Agent, now: Time) {
+    if conditions::name_taken(agent).is_some() {
+        return;
+    }
+    let declared = tunnels::declared(&agent.known, &agent.reconciler, &agent.former);
+    let there = agent.known.nodes.get(&agent.known.me.name);
+    let desired = own_node::desired(&agent.known.me, &agent.settings.declared, declared, there);
+    if let Some(desired) = desired
+        && let Some(write) = agent.own_node.settle(desired, there, now)
+    {
+        agent.out.push_back(Output::Write(Box::new(write)));
+    }
+}
+
+fn configure(agent: &mut Agent, now: Time) {
+    let name = agent.known.me.name.clone();
+    if let Some(config) = agent.sessions.settle(&agent.known.model, &name, now) {
+        let released = agent.former.set_peers(agent.sessions.peer_addresses());
+        agent.release(&released);
+        let port = peering::listen_port(&agent.known.model, &name);
+        agent.out.push_back(Output::Configure(Box::new(config), port));
+    }
+    if agent.sessions.wants_to_know() {
+        agent.out.push_back(Output::AskPeers);
+    }
+}
+
+fn announce(agent: &mut Agent) {
+    if !std::mem::take(&mut agent.course.announce) {
+        return;
+    }
+    let mut wanted: BTreeMap<Net, _> = originate::originations(&agent.known.model, &agent.known.me.name);
+    wanted.retain(|net, _| {
+        let block = convert::to_network(convert::from_bgp(*net));
+        !agent.endpoints.is_leaving(block)
+    });
+    let was: Vec<Net> = agent.announcer.announced().collect();
+    let forwarding: Vec<Net> = wanted.keys().filter(|net| agent.forwards(**net)).copied().collect();
+    for word in agent.announcer.settle(wanted, |net| forwarding.contains(&net)) {
+        let network = |net: Net| convert::to_network(convert::from_bgp(net));
+        match word {
+            Word::Originate(net, how) => {
+                if !was.contains(&net) {
+                    agent.note(Note::Announced(network(net), true));
+                }
+                agent.out.push_back(Output::Originate(net, how));
+            }
+            Word::Withdraw(net) => {
+                agent.note(Note::Announced(network(net), false));
+                agent.out.push_back(Output::Withdraw(net));
+            }
+            Word::Complete => agent.out.push_back(Output::OriginationComplete),
+        }
+    }
+}

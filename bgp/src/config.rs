@@ -2,7 +2,7 @@
 //! `fabric` crate, a reflector's file) refuses what is wrong and builds these, so nothing in here re-validates.
 //!
 //! A speaker takes a whole [`Config`] at any time ([`crate::io::Input::Configure`]), compares it with the one in
-//! force and does the least that the protocol forces: `cost` says for every field what a change costs.
+//! force and does the least that the protocol forces: [`COSTS`] says for every field what a change costs.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -239,4 +239,99 @@ pub struct DynamicRange {
     pub limit: u32,
     /// What every such peer is; `transport.passive` holds by nature.
     pub peer: Arc<PeerConfig>,
+}
+
+/// What a change of a field costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cost {
+    /// It holds from now on; nothing is done again.
+    Nothing,
+    /// The session goes on as it was agreed; it holds from the next one.
+    NextSession,
+    /// What we send is computed again.
+    ReExport,
+    /// What was received is filtered again.
+    ReImport,
+    /// Both.
+    Both,
+    /// The session is reset if the peer as it is would not be let in any more.
+    ResetIfRefused,
+    /// The session is reset (Cease/Other Configuration Change).
+    Reset,
+}
+
+/// One field of the configuration and what its change costs.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name, as in `peers.timers.hold`.
+    pub name: &'static str,
+    /// What it costs.
+    pub cost: Cost,
+    differs: fn(&PeerConfig, &PeerConfig) -> bool,
+}
+
+macro_rules! fields {
+    ($($name:literal $cost:ident $($path:ident).+;)+) => {
+        &[$(Field { name: $name, cost: Cost::$cost, differs: |a, b| a.$($path).+ != b.$($path).+ }),+]
+    };
+}
+
+/// What every field of a peer costs. Of the speaker's own fields `local_as` (for peers without one of their own) and
+/// `router_id` reset sessions, because OPEN carries them; `cluster_id` costs a new import and export, `multipath` and
+/// `multipath_relax` a new decision, `selection_deferral` nothing; a dynamic peer whose range is gone is de-configured.
+pub const COSTS: &[Field] = fields! {
+    "remote_as" ResetIfRefused remote_as;
+    "local_as" Reset local_as;
+    "transport.port" NextSession transport.port;
+    "transport.local" NextSession transport.local;
+    "transport.passive" Nothing transport.passive;
+    "transport.password" NextSession transport.password;
+    "transport.ttl" Nothing transport.ttl;
+    "timers.hold" NextSession timers.hold;
+    "timers.keepalive" NextSession timers.keepalive;
+    "timers.connect_retry" Nothing timers.connect_retry;
+    "timers.send_hold" Nothing timers.send_hold;
+    "capabilities.families" Reset capabilities.families;
+    "capabilities.route_refresh" NextSession capabilities.route_refresh;
+    "capabilities.extended_messages" NextSession capabilities.extended_messages;
+    "capabilities.graceful_restart" NextSession capabilities.graceful_restart;
+    "client" Both client;
+    "next_hop" ReExport next_hop;
+    "allow_own_as" ReImport allow_own_as;
+    "import" ReImport import;
+    "export" ReExport export;
+    "max_prefixes" Nothing max_prefixes;
+    "shutdown" Reset shutdown;
+};
+
+/// What the difference between two configurations of a peer costs, all fields together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Costs {
+    /// What we send is computed again.
+    pub re_export: bool,
+    /// What was received is filtered again.
+    pub re_import: bool,
+    /// The session is reset if the peer would not be let in any more.
+    pub reset_if_refused: bool,
+    /// The session is reset.
+    pub reset: bool,
+}
+
+impl PeerConfig {
+    /// What becoming `new` costs.
+    #[must_use]
+    pub fn costs(&self, new: &Self) -> Costs {
+        let mut costs = Costs::default();
+        for field in COSTS.iter().filter(|f| (f.differs)(self, new)) {
+            match field.cost {
+                Cost::Nothing | Cost::NextSession => {}
+                Cost::ReExport => costs.re_export = true,
+                Cost::ReImport => costs.re_import = true,
+                Cost::Both => (costs.re_export, costs.re_import) = (true, true),
+                Cost::ResetIfRefused => costs.reset_if_refused = true,
+                Cost::Reset => costs.reset = true,
+            }
+        }
+        costs
+    }
 }

@@ -166,7 +166,7 @@ pub enum Output {
     },
     /// From now on listening sockets demand these MD5 keys, and no others.
     SetKeys(Vec<(Net, Secret)>),
-    /// From now on an accepted connection sends and demands this TTL.
+    /// From now on a connection sends and demands this TTL.
     SetTtl {
         /// Which.
         conn: ConnId,
@@ -305,7 +305,7 @@ pub enum RibInput {
         /// From now on.
         session: Arc<Session>,
     },
-    /// The peer is no more: forget the slot.
+    /// The peer is no more: forget the slot and say [`RibOutput::Forgotten`].
     Removed {
         /// Whose.
         peer: PeerId,
@@ -318,7 +318,7 @@ pub enum RibInput {
 }
 
 /// One UPDATE's routes of one family, checked: the NLRI parse, the attributes are canonical, RFC 7606's outcomes are
-/// applied (`reach` of a treat-as-withdraw stands in `unreach`).
+/// applied (`reach` of a treat-as-withdraw stands in `unreach`). A prefix in both counts as announced (RFC 4271 §4.3).
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Who sent it.
@@ -353,6 +353,11 @@ pub enum RibOutput {
         count: u32,
         /// How long to stay away.
         hold_off: Duration,
+    },
+    /// Nothing of a removed peer is left: its slot may be given to another.
+    Forgotten {
+        /// Whose slot it was.
+        peer: PeerId,
     },
     /// For the log, metrics or a condition.
     Event(Event),

@@ -1,6 +1,6 @@
 //! A BGP-4 speaker without IO.
 //!
-//! Two halves with plain data between them. The first, [`session`](crate::io::RibInput), frames bytes,
+//! Two halves with plain data between them. The first, [`sessions`], frames bytes,
 //! runs RFC 4271 §8 for each connection, checks every attribute (RFC 7606) and hands each UPDATE on as an owned
 //! [`io::Batch`]. The second interns attribute sets, keeps Adj-RIB-In, Loc-RIB and one Adj-RIB-Out per update group,
 //! decides and encodes. `speaker` composes both on one thread; a busy reflector may run them on two.
@@ -18,12 +18,19 @@ pub mod decide;
 pub mod event;
 pub mod io;
 mod net;
+mod peer;
 pub mod policy;
 pub mod rib;
+pub mod session;
+pub mod sessions;
 pub mod speaker;
 pub mod status;
 mod time;
+mod timers;
 pub mod wire;
 
 pub use net::{Asn, Family, FamilySet, Net, Net4, Net6, NetError, Prefix, RouterId};
 pub use time::Time;
+
+#[cfg(test)]
+extern crate std;

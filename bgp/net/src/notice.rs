@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 
-use corduroy_bgp::Net;
+use corduroy_bgp::{FamilySet, Net};
 use corduroy_bgp::config::PeerKey;
-use corduroy_bgp::event::Event;
+use corduroy_bgp::event::{Ended, Event, Rejected};
 
 /// Something for the log. Its `Display` is one line for people.
 #[derive(Debug)]
@@ -110,13 +110,76 @@ impl fmt::Display for Words<'_> {
             Event::EndOfRib { peer, family } => {
                 write!(f, "peer {peer}: sent its whole {family} table")
             }
+            Event::SessionUp { peer, families } => {
+                write!(f, "peer {peer}: session established for {}", List(*families))
+            }
+            Event::SessionDown { peer, why, kept } if kept.is_empty() => {
+                write!(f, "peer {peer}: session ended: {}", Why(why))
+            }
+            Event::SessionDown { peer, why, kept } => {
+                write!(f, "peer {peer}: session ended: {}; its {} routes are kept", Why(why), List(*kept))
+            }
+            Event::AttemptFailed { peer, why } => write!(f, "peer {peer}: no session: {}", Why(why)),
+            Event::ConnectionRejected { remote, why } => {
+                let why = match why {
+                    Rejected::Unknown => "no such peer is configured",
+                    Rejected::Limit => "as many peers as allowed are here",
+                    Rejected::Disabled => "the peer is shut down, held off or busy",
+                };
+                write!(f, "connection from {remote} rejected: {why}")
+            }
+            Event::Malformed { peer, malformed, withdrawn: true } => {
+                write!(f, "peer {peer}: an announcement counts as a withdrawal: {malformed}")
+            }
+            Event::Malformed { peer, malformed, withdrawn: false } => {
+                write!(f, "peer {peer}: an attribute was discarded: {malformed}")
+            }
+            Event::StaleRoutesDropped { peer, families } => {
+                write!(f, "peer {peer}: {} routes it did not announce again are gone", List(*families))
+            }
+            Event::SelectionBegun { family } => write!(f, "{family} routes are selected from now on"),
+        }
+    }
+}
+
+/// Families with commas.
+struct List(FamilySet);
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, family) in self.0.iter().enumerate() {
+            write!(f, "{}{family}", if i == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// What ended a connection.
+struct Why<'a>(&'a Ended);
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ended::Sent(said) => write!(f, "we sent {said}"),
+            Ended::Received(said) => write!(f, "the peer sent {said}"),
+            Ended::Lost => f.write_str("the connection was lost"),
+            Ended::Replaced => f.write_str("the peer restarted"),
         }
     }
 }
 
 fn severity(event: &Event) -> Severity {
     match event {
-        Event::PrefixLimitExceeded { .. } | Event::Refused { .. } => Severity::Warning,
-        Event::InitialTableSent { .. } | Event::EndOfRib { .. } => Severity::Info,
+        Event::PrefixLimitExceeded { .. }
+        | Event::Refused { .. }
+        | Event::SessionDown { .. }
+        | Event::AttemptFailed { .. }
+        | Event::ConnectionRejected { .. }
+        | Event::Malformed { .. } => Severity::Warning,
+        Event::InitialTableSent { .. }
+        | Event::EndOfRib { .. }
+        | Event::SessionUp { .. }
+        | Event::StaleRoutesDropped { .. }
+        | Event::SelectionBegun { .. } => Severity::Info,
     }
 }

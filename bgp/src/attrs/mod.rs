@@ -90,8 +90,6 @@ pub enum Flaw {
     AsZero,
     /// AS_PATH does not begin with the peer's AS (RFC 4271 §6.3).
     FirstAs,
-    /// The next hop is our own address (RFC 4271 §6.3).
-    OwnNextHop,
 }
 
 impl fmt::Display for Malformed {
@@ -111,7 +109,6 @@ impl fmt::Display for Malformed {
             Flaw::AsSet => ": holds an AS_SET",
             Flaw::AsZero => ": holds AS 0",
             Flaw::FirstAs => ": does not begin with the peer's AS",
-            Flaw::OwnNextHop => ": our own address",
         })
     }
 }

@@ -1,7 +1,6 @@
 //! RFC 7606 in one pass: every attribute of an UPDATE is looked at once, by its row.
 
 use alloc::vec::Vec;
-use core::net::IpAddr;
 use core::ops::Range;
 
 use super::as_path::Width;
@@ -22,8 +21,6 @@ pub struct Context {
     pub as4: bool,
     /// The peer's AS, which an external AS_PATH begins with.
     pub peer_as: Asn,
-    /// Our address on the session, which is nobody's next hop.
-    pub local: IpAddr,
     /// Families both sides offered; the rest is passed over (RFC 4760 §6).
     pub families: FamilySet,
 }
@@ -307,7 +304,7 @@ impl Scan {
             _ => return Err(Flaw::Length),
         };
         nlri::count(family, c.rest()).ok_or(Flaw::Value)?;
-        if let Some(flaw) = table::hop_flaw(next_hop.address(), context) {
+        if let Some(flaw) = table::hop_flaw(next_hop.address()) {
             self.withdraw(code::MP_REACH_NLRI, flaw, whole.clone());
         }
         self.reach = Some(MpReach { family, next_hop, nlri: at + c.offset()..at + value.len() });
@@ -395,12 +392,9 @@ impl Malformed {
                 return NotificationMessage::with_data(error, &[self.code]);
             }
             Flaw::Duplicate => UpdateError::MalformedAttributeList,
-            Flaw::Value
-            | Flaw::AsSet
-            | Flaw::AsZero
-            | Flaw::FirstAs
-            | Flaw::OwnNextHop
-            | Flaw::Unexpected => row.map_or(UpdateError::OptionalAttribute, |r| r.error),
+            Flaw::Value | Flaw::AsSet | Flaw::AsZero | Flaw::FirstAs | Flaw::Unexpected => {
+                row.map_or(UpdateError::OptionalAttribute, |r| r.error)
+            }
         };
         let data = match error {
             // These two have none (RFC 4271 §6.3).

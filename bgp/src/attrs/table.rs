@@ -227,21 +227,19 @@ fn aggregator(value: &[u8], context: &Context) -> Option<Flaw> {
     value.starts_with(asn).then_some(Flaw::AsZero)
 }
 
-fn next_hop(value: &[u8], context: &Context) -> Option<Flaw> {
+fn next_hop(value: &[u8], _: &Context) -> Option<Flaw> {
     let Some(NextHopValue::V4(octets)) = NextHopValue::from_octets(value) else { return Some(Flaw::Length) };
-    hop_flaw(Ipv4Addr::from(octets).into(), context)
+    hop_flaw(Ipv4Addr::from(octets).into())
 }
 
-/// What is wrong with an address as a next hop (RFC 4271 §6.3): it must be a host's, and not ours.
-pub(super) fn hop_flaw(address: IpAddr, context: &Context) -> Option<Flaw> {
+/// What is wrong with an address as a next hop (RFC 4271 §6.3): it must be a host's. That it is not ours is for the RIB
+/// to see, which keeps such a route and can say why it is not used.
+pub(super) fn hop_flaw(address: IpAddr) -> Option<Flaw> {
     let host = match address {
         IpAddr::V4(a) => !matches!(a.octets(), [0 | 127 | 224..=255, ..]),
         IpAddr::V6(a) => !(a.is_unspecified() || a.is_loopback() || a.is_multicast()),
     };
-    match host {
-        false => Some(Flaw::Value),
-        true => (address == context.local).then_some(Flaw::OwnNextHop),
-    }
+    (!host).then_some(Flaw::Value)
 }
 
 fn show_origin(value: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {

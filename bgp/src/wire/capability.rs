@@ -124,7 +124,7 @@ fn graceful_restart(input: &[u8]) -> IResult<&[u8], GracefulRestart> {
 }
 
 /// Appends every capability of `offer`.
-pub(super) fn encode(offer: &Offer, out: &mut Vec<u8>) {
+pub(crate) fn encode(offer: &Offer, out: &mut Vec<u8>) {
     for (afi, safi) in offer.families.iter().map(Family::afi_safi) {
         out.extend_from_slice(&[MULTIPROTOCOL, 4]);
         out.extend_from_slice(&afi.to_be_bytes());

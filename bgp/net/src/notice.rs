@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 
-use corduroy_bgp::{FamilySet, Net};
 use corduroy_bgp::config::PeerKey;
 use corduroy_bgp::event::{Ended, Event, Rejected};
+use corduroy_bgp::{FamilySet, Net};
 
 /// Something for the log. Its `Display` is one line for people.
 #[derive(Debug)]

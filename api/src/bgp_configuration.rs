@@ -2,11 +2,10 @@
 //! `node.<name>` overrides `listenPort` and `prefixAdvertisements` on that node.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
-use crate::bgp_peer::{PasswordSpec, SecretRef, check_password};
+use crate::bgp_peer::{PasswordSpec, SecretRef, Timers, check_password, check_timers};
 use crate::meta::{Kind, Metadata};
 use crate::raw::{NumberOrText, raw};
 use crate::report::{Report, quoted};
@@ -24,12 +23,8 @@ pub struct BgpConfiguration {
     pub mesh_enabled: Option<bool>,
     /// TCP MD5 key of the mesh.
     pub mesh_password: Option<SecretRef>,
-    /// Graceful restart time of the mesh, 0 to 4095 s; 120 s by default.
-    pub mesh_max_restart_time: Option<Duration>,
-    /// Hold time of the mesh: 0, or 3 to 65535 s; 90 s by default.
-    pub mesh_hold_time: Option<Duration>,
-    /// Keepalive time of the mesh, 1 to 21845 s; a third of the hold time by default.
-    pub mesh_keepalive_time: Option<Duration>,
+    /// The clocks of the mesh's sessions.
+    pub mesh_timers: Timers,
     /// The TCP port all nodes listen on; 179 by default.
     pub listen_port: Option<u16>,
     /// What communities our prefixes carry, the most specific entry deciding.
@@ -106,7 +101,12 @@ impl Checked for BgpConfiguration {
 
     fn check(metadata: Metadata, spec: &BgpConfigurationSpec, report: &mut Report) -> Option<Self> {
         check_scope(&metadata, spec, report);
-        let hold = check_hold(spec.mesh_hold_time.as_ref(), "nodeMeshHoldTime", report);
+        let mesh_timers = check_timers(
+            ["nodeMeshMaxRestartTime", "nodeMeshHoldTime", "nodeMeshKeepaliveTime"],
+            [&spec.mesh_max_restart_time, &spec.mesh_hold_time, &spec.mesh_keepalive_time]
+                .map(Option::as_ref),
+            report,
+        );
         let mesh_password =
             report.within("nodeMeshPassword", |r| check_password(spec.mesh_password.as_ref(), r));
         let names = check_names(spec.communities.as_deref().unwrap_or_default(), report);
@@ -115,22 +115,11 @@ impl Checked for BgpConfiguration {
             as_number: report.as_number("asNumber", spec.as_number.as_ref()),
             mesh_enabled: spec.mesh_enabled,
             mesh_password,
-            mesh_max_restart_time: report.seconds(
-                "nodeMeshMaxRestartTime",
-                spec.mesh_max_restart_time.as_ref(),
-                0..=4095,
-            ),
-            mesh_hold_time: hold,
-            mesh_keepalive_time: report.seconds(
-                "nodeMeshKeepaliveTime",
-                spec.mesh_keepalive_time.as_ref(),
-                1..=21845,
-            ),
+            mesh_timers,
             listen_port: report.ranged("listenPort", spec.listen_port, 1..=65535),
             prefix_advertisements: check_advertisements(raw_ads, &names, report),
             metadata,
         };
-        check_keepalive(out.mesh_keepalive_time, hold, "nodeMeshKeepaliveTime", report);
         if out.mesh_enabled == Some(false) {
             let allowed = "left out when nodeToNodeMeshEnabled is false: it is about the mesh";
             for (name, set) in [
@@ -151,9 +140,9 @@ impl Checked for BgpConfiguration {
             as_number: self.as_number.map(AsNumber::raw),
             mesh_enabled: self.mesh_enabled,
             mesh_password: self.mesh_password.as_ref().map(SecretRef::raw),
-            mesh_max_restart_time: self.mesh_max_restart_time.map(show_duration),
-            mesh_hold_time: self.mesh_hold_time.map(show_duration),
-            mesh_keepalive_time: self.mesh_keepalive_time.map(show_duration),
+            mesh_max_restart_time: self.mesh_timers.max_restart.map(show_duration),
+            mesh_hold_time: self.mesh_timers.hold.map(show_duration),
+            mesh_keepalive_time: self.mesh_timers.keepalive.map(show_duration),
             listen_port: self.listen_port.map(u64::from),
             communities: None,
             prefix_advertisements: (!ads.is_empty()).then_some(ads),
@@ -204,29 +193,6 @@ fn check_scope(metadata: &Metadata, spec: &BgpConfigurationSpec, report: &mut Re
         if set {
             report.refuse_field(field, "a value", allowed);
         }
-    }
-}
-
-/// A hold time: RFC 4271 §4.2 has zero or at least three seconds.
-pub(crate) fn check_hold(raw: Option<&String>, name: &str, report: &mut Report) -> Option<Duration> {
-    let allowed = "0s (no keepalives), or a duration of whole seconds from 3s to 65535s (RFC 4271 §4.2)";
-    report.parsed(name, raw, allowed, |text| {
-        crate::value::duration(text)
-            .filter(|d| d.subsec_nanos() == 0 && (d.is_zero() || (3..=65535).contains(&d.as_secs())))
-    })
-}
-
-/// A keepalive interval must leave room for a keepalive before the peer's patience ends.
-pub(crate) fn check_keepalive(
-    keepalive: Option<Duration>,
-    hold: Option<Duration>,
-    name: &str,
-    report: &mut Report,
-) {
-    let hold = hold.unwrap_or(Duration::from_secs(90));
-    if let Some(keepalive) = keepalive.filter(|k| *k >= hold && !hold.is_zero()) {
-        let allowed = format!("less than the hold time, which is {}", show_duration(hold));
-        report.refuse_field(name, quoted(&show_duration(keepalive)), allowed);
     }
 }
 

@@ -4,13 +4,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::bgp_configuration::{check_hold, check_keepalive};
 use crate::meta::{Kind, Metadata, NAME, is_name};
 use crate::raw::{NumberOrText, raw};
 use crate::report::{Report, quoted};
 use crate::resource::Checked;
 use crate::selector::Selector;
-use crate::value::{AsNumber, is_host, show_duration};
+use crate::value::{AsNumber, duration, is_host, show_duration};
 
 /// A peering, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,28 +22,42 @@ pub struct BgpPeer {
     pub remote: Remote,
     /// The AS shown to the peer, where it is not the node's own.
     pub local_as_number: Option<AsNumber>,
-    /// TCP MD5 key.
-    pub password: Option<SecretRef>,
-    /// Graceful restart time, 0 to 4095 s; 120 s by default.
-    pub max_restart_time: Option<Duration>,
-    /// Hold time: 0, or 3 to 65535 s; 90 s by default.
-    pub hold_time: Option<Duration>,
-    /// Keepalive time, 1 to 21845 s; a third of the hold time by default.
-    pub keepalive_time: Option<Duration>,
+    /// How the connection is made.
+    pub transport: Transport,
+    /// Its clocks.
+    pub timers: Timers,
     /// How often our own AS may stand in a path that is accepted; 0 by default.
     pub num_allowed_local_as_numbers: u8,
-    /// How many hops away the peer is, at most (RFC 5082), 1 to 254.
-    pub ttl_security: Option<u8>,
     /// The next hop of what is announced.
     pub next_hop_mode: NextHopMode,
-    /// Connect from the node's own address rather than from what the kernel chooses.
-    pub use_node_ip: bool,
-    /// Wait for the peer to connect.
-    pub passive: bool,
     /// With a peer selector: the selected nodes open their side too.
     pub reverse: bool,
     /// BGPFilters, in the order in which they are asked.
     pub filters: Vec<String>,
+}
+
+/// How the connection of a session is made and guarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// TCP MD5 key.
+    pub password: Option<SecretRef>,
+    /// How many hops away the peer is, at most (RFC 5082), 1 to 254.
+    pub ttl_security: Option<u8>,
+    /// Connect from the node's own address rather than from what the kernel chooses.
+    pub use_node_ip: bool,
+    /// Wait for the peer to connect.
+    pub passive: bool,
+}
+
+/// The clocks of a session; `None` = the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timers {
+    /// Graceful restart time, 0 (none) to 4095 s; 120 s by default.
+    pub max_restart: Option<Duration>,
+    /// Hold time: 0, or 3 to 65535 s; 90 s by default.
+    pub hold: Option<Duration>,
+    /// Keepalive time, 1 to 21845 s; a third of the hold time by default.
+    pub keepalive: Option<Duration>,
 }
 
 /// The side of a peering that is ours.
@@ -167,9 +180,11 @@ impl Checked for BgpPeer {
     fn check(metadata: Metadata, spec: &BgpPeerSpec, report: &mut Report) -> Option<Self> {
         let local = check_local(spec, report);
         let remote = check_remote(spec, report);
-        let hold_time = check_hold(spec.hold_time.as_ref(), "holdTime", report);
-        let keepalive_time = report.seconds("keepaliveTime", spec.keepalive_time.as_ref(), 1..=21845);
-        check_keepalive(keepalive_time, hold_time, "keepaliveTime", report);
+        let timers = check_timers(
+            ["maxRestartTime", "holdTime", "keepaliveTime"],
+            [spec.max_restart_time.as_ref(), spec.hold_time.as_ref(), spec.keepalive_time.as_ref()],
+            report,
+        );
         let modes =
             [("Auto", NextHopMode::Auto), ("Self", NextHopMode::SelfAddress), ("Keep", NextHopMode::Keep)];
         let sources = [("UseNodeIP", true), ("None", false)];
@@ -185,15 +200,15 @@ impl Checked for BgpPeer {
             local: local?,
             remote: remote?,
             local_as_number: report.as_number("localASNumber", spec.local_as_number.as_ref()),
-            password: report.within("password", |r| check_password(spec.password.as_ref(), r)),
-            max_restart_time: report.seconds("maxRestartTime", spec.max_restart_time.as_ref(), 0..=4095),
-            hold_time,
-            keepalive_time,
+            transport: Transport {
+                password: report.within("password", |r| check_password(spec.password.as_ref(), r)),
+                ttl_security: report.ranged("ttlSecurity", spec.ttl_security, 1..=254),
+                use_node_ip: source?,
+                passive: spec.passive.unwrap_or(false),
+            },
+            timers,
             num_allowed_local_as_numbers: allowed.unwrap_or(0),
-            ttl_security: report.ranged("ttlSecurity", spec.ttl_security, 1..=254),
             next_hop_mode: mode?,
-            use_node_ip: source?,
-            passive: spec.passive.unwrap_or(false),
             reverse: reverse?,
             filters: check_filters(spec.filters.as_deref(), report),
         })
@@ -220,15 +235,15 @@ impl Checked for BgpPeer {
             peer_selector,
             reverse_peering: (!self.reverse).then(|| "Manual".to_owned()),
             local_as_number: self.local_as_number.map(AsNumber::raw),
-            password: self.password.as_ref().map(SecretRef::raw),
-            source_address: (!self.use_node_ip).then(|| "None".to_owned()),
-            max_restart_time: self.max_restart_time.map(show_duration),
-            hold_time: self.hold_time.map(show_duration),
-            keepalive_time: self.keepalive_time.map(show_duration),
+            password: self.transport.password.as_ref().map(SecretRef::raw),
+            source_address: (!self.transport.use_node_ip).then(|| "None".to_owned()),
+            max_restart_time: self.timers.max_restart.map(show_duration),
+            hold_time: self.timers.hold.map(show_duration),
+            keepalive_time: self.timers.keepalive.map(show_duration),
             num_allowed_local_as_numbers: (allowed > 0).then_some(u64::from(allowed)),
-            ttl_security: self.ttl_security.map(u64::from),
+            ttl_security: self.transport.ttl_security.map(u64::from),
             next_hop_mode: Some(mode.to_owned()),
-            passive: self.passive.then_some(true),
+            passive: self.transport.passive.then_some(true),
             filters: (!self.filters.is_empty()).then(|| self.filters.clone()),
         }
     }
@@ -309,6 +324,23 @@ fn parse_place(text: &str) -> Option<(IpAddr, Option<u16>)> {
         Err(_) => text.parse::<SocketAddr>().ok().map(|place| (place.ip(), Some(place.port())))?,
     };
     (is_host(ip) && port != Some(0)).then_some((ip, port))
+}
+
+/// The clocks of a session; `names` are the fields of restart, hold and keepalive time.
+pub(crate) fn check_timers(names: [&str; 3], raw: [Option<&String>; 3], report: &mut Report) -> Timers {
+    let allowed = "0s (no keepalives), or a duration of whole seconds from 3s to 65535s (RFC 4271 §4.2)";
+    let hold = report.parsed(names[1], raw[1], allowed, |text| {
+        duration(text)
+            .filter(|d| d.subsec_nanos() == 0 && (d.is_zero() || (3..=65535).contains(&d.as_secs())))
+    });
+    let keepalive = report.seconds(names[2], raw[2], 1..=21845);
+    // A keepalive must come before the peer's patience ends.
+    let patience = hold.unwrap_or(Duration::from_secs(90));
+    if let Some(keepalive) = keepalive.filter(|k| *k >= patience && !patience.is_zero()) {
+        let allowed = format!("less than the hold time, which is {}", show_duration(patience));
+        report.refuse_field(names[2], quoted(&show_duration(keepalive)), allowed);
+    }
+    Timers { max_restart: report.seconds(names[0], raw[0], 0..=4095), hold, keepalive }
 }
 
 /// `password:` as a reference; nothing when there is none.

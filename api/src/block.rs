@@ -117,3 +117,66 @@ fn from_bits(like: IpNetwork, bits: u128, len: u8) -> Option<IpNetwork> {
         IpNetwork::V6(_) => Ipv6Network::new(Ipv6Addr::from(bits), len).ok().map(IpNetwork::V6),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(text: &str) -> IpNetwork {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_pool_is_cut_into_blocks_without_gap_or_overlap() {
+        for (pool, len, count) in
+            [("10.244.0.0/20", 26, 64), ("fd00:10::/116", 122, 64), ("10.0.0.0/26", 26, 1)]
+        {
+            let pool = net(pool);
+            assert_eq!(block_count(pool, len), count);
+            let blocks: Vec<IpNetwork> = (0..count).map(|i| block_at(pool, len, i).unwrap()).collect();
+            assert_eq!(block_at(pool, len, count), None);
+            for (i, block) in blocks.iter().enumerate() {
+                assert!(contains(pool, *block));
+                assert_eq!(block_index(pool, *block), Some(i as u128));
+                assert!(!blocks.iter().take(i).any(|other| overlap(*other, *block)));
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_hold_at_both_ends() {
+        let largest = net("10.0.0.0/20");
+        assert_eq!(block_size(largest), 4096);
+        assert_eq!(address_at(largest, 4095), Some("10.0.15.255".parse().unwrap()));
+        assert_eq!(address_at(largest, 4096), None);
+        let single = net("255.255.255.255/32");
+        assert_eq!((block_size(single), address_at(single, 0)), (1, Some(single.ip())));
+        let last = net("ffff:ffff:ffff:ffff:ffff:ffff:ffff:f000/116");
+        assert_eq!(address_at(last, 4095), Some("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap()));
+        assert_eq!(block_at(net("10.0.0.0/30"), 26, 0), None, "a pool smaller than a block has none");
+        assert_eq!(block_count(net("fd00::/8"), 122), 1 << 114);
+        assert_eq!(block_index(net("10.0.0.0/8"), net("192.0.2.0/26")), None);
+    }
+
+    #[test]
+    fn an_ordinal_and_its_address_belong_together() {
+        for block in ["10.244.0.64/26", "fd00:10::40/122"] {
+            let block = net(block);
+            for ordinal in 0..block_size(block) {
+                let address = address_at(block, ordinal).unwrap();
+                assert_eq!(ordinal_of(block, address), Some(ordinal));
+                assert_eq!(block_of(address, block.prefix()), Some(block));
+            }
+        }
+        assert_eq!(ordinal_of(net("10.244.0.64/26"), "10.244.0.128".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn a_block_has_a_name_that_kubernetes_takes_and_no_other_block_has() {
+        let names = ["10.244.0.64/26", "fd00:10::40/122", "::ffff:0/122", "fd00::/122", "fd00:0:1::/122"];
+        let made: std::collections::BTreeSet<String> = names.iter().map(|n| block_name(net(n))).collect();
+        assert_eq!(made.len(), names.len());
+        assert!(made.iter().all(|name| crate::meta::is_name(name)), "{made:?}");
+        assert!(made.contains("10-244-0-64-26"));
+    }
+}

@@ -44,3 +44,6 @@ pub use resource::{API_VERSION, Checked, Refused, Resource};
 pub use secret::{Secret, SecretValue};
 pub use selector::{Selector, SelectorError};
 pub use value::{AsNumber, Community, NotACommunity, NotAnAsNumber};
+
+#[cfg(test)]
+mod tests;

@@ -192,7 +192,7 @@ fn check_labels(labels: &Labels, report: &mut Report) {
     for (key, value) in labels {
         let bare = key.rsplit('/').next().unwrap_or(key);
         if key.split('/').count() > 2 || !is_label_word(bare) || bare.is_empty() {
-            let allowed = "label keys of letters, digits, '-', '_' and '.', at most 63, with at most one prefix before '/'";
+            let allowed = "label keys of letters, digits, '-', '_' and '.', at most 63, with at most one '/'";
             report.refuse(quoted(key), allowed);
         }
         if !is_label_word(value) {

@@ -19,7 +19,7 @@ use nom::bytes::complete::{tag, take_while, take_while1};
 use nom::character::complete::{char, multispace0, multispace1};
 use nom::combinator::{cut, eof, value};
 use nom::error::{ErrorKind, ParseError};
-use nom::multi::separated_list1;
+use nom::multi::{many0, separated_list1};
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
 
@@ -181,15 +181,23 @@ fn wanting<'a, T>(
 }
 
 fn expr(input: &str, depth: u8) -> Read<'_, Expr> {
-    let or = delimited(multispace0, tag("||"), multispace0);
-    let (rest, parts) = separated_list1(or, |i| term(i, depth)).parse(input)?;
-    Ok((rest, one_or(parts, Expr::Or)))
+    joined("||", |i| term(i, depth), input).map(|(rest, parts)| (rest, one_or(parts, Expr::Or)))
 }
 
 fn term(input: &str, depth: u8) -> Read<'_, Expr> {
-    let and = delimited(multispace0, tag("&&"), multispace0);
-    let (rest, parts) = separated_list1(and, |i| factor(i, depth)).parse(input)?;
-    Ok((rest, one_or(parts, Expr::And)))
+    joined("&&", |i| factor(i, depth), input).map(|(rest, parts)| (rest, one_or(parts, Expr::And)))
+}
+
+/// One part or more; behind `join` there must be another, so an error there is not taken for the end.
+fn joined<'a>(
+    join: &'static str,
+    part: impl Fn(&'a str) -> Read<'a, Expr>,
+    input: &'a str,
+) -> Read<'a, Vec<Expr>> {
+    let (rest, first) = part(input)?;
+    let more = preceded((multispace0, tag(join), multispace0), cut(&part));
+    let (rest, others) = many0(more).parse(rest)?;
+    Ok((rest, std::iter::once(first).chain(others).collect()))
 }
 
 fn one_or(mut parts: Vec<Expr>, join: fn(Vec<Expr>) -> Expr) -> Expr {
@@ -275,4 +283,85 @@ fn set(input: &str) -> Read<'_, Vec<String>> {
         .and(cut(close))
         .parse(input)
         .map(|(rest, ((_, values), _))| (rest, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn every_operator_does_what_it_says() {
+        let node = labels(&[("rack", "one"), ("example.org/role", "edge-node")]);
+        let cases = [
+            ("all()", true),
+            ("global()", true),
+            ("rack == 'one'", true),
+            ("rack==\"one\"", true),
+            ("rack != 'one'", false),
+            ("absent != 'one'", true),
+            ("rack in {'two', 'one'}", true),
+            ("rack in { 'two' }", false),
+            ("rack not in {'two'}", true),
+            ("absent not in {'two'}", true),
+            ("has(rack)", true),
+            ("!has(rack)", false),
+            ("has( absent )", false),
+            ("example.org/role contains 'ge-n'", true),
+            ("example.org/role starts with 'edge'", true),
+            ("example.org/role ends with 'edge'", false),
+            ("absent contains ''", false),
+            ("rack == 'two' || has(rack) && !has(absent)", true),
+            ("(rack == 'two' || has(rack)) && has(absent)", false),
+            ("!(rack == 'two')", true),
+            ("!!has(rack)", true),
+            ("  has(rack)  ", true),
+        ];
+        for (text, matches) in cases {
+            let selector: Selector = text.parse().unwrap();
+            assert_eq!(selector.matches(&node), matches, "{text}");
+            assert_eq!(selector.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_error_points_at_the_column_and_says_what_would_have_done() {
+        let operators = "==, !=, in, not in, contains, starts with or ends with";
+        let start = "a label, has(label), all(), ! or (";
+        let cases = [
+            ("", 1, start, "the end"),
+            ("rack", 5, operators, "the end"),
+            ("rack = 'one'", 6, operators, "\"=\""),
+            ("rack == one", 9, "text in quotes", "\"one\""),
+            ("rack == 'one", 13, "a closing '", "the end"),
+            ("rack in 'one'", 9, "{", "\"'one'\""),
+            ("rack in {}", 10, "text in quotes", "\"}\""),
+            ("rack in {'one' 'two'}", 16, ", or }", "\"'two'}\""),
+            ("has(rack", 9, ")", "the end"),
+            ("has()", 5, "a label", "\")\""),
+            ("(has(a)", 8, "&&, || or )", "the end"),
+            ("has(a) &&", 10, start, "the end"),
+            ("has(a) || && has(b)", 11, start, "\"&&\""),
+            ("has(a) and has(b)", 8, "&&, || or the end", "\"and\""),
+            ("rack == 'ü' )", 13, "&&, || or the end", "\")\""),
+        ];
+        for (text, column, wanted, found) in cases {
+            let error = text.parse::<Selector>().unwrap_err();
+            let expected = SelectorError::Unexpected { column, wanted, found: found.to_owned() };
+            assert_eq!(error, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_and_length_have_bounds() {
+        let deep = format!("{}has(a){}", "(".repeat(400), ")".repeat(400));
+        let error = deep.parse::<Selector>().unwrap_err();
+        assert!(error.to_string().contains("fewer nested parentheses (at most 32)"), "{error}");
+        let long = format!("has({})", "a".repeat(1100));
+        assert_eq!(long.parse::<Selector>(), Err(SelectorError::TooLong));
+        assert_eq!(SelectorError::TooLong.to_string(), "a selector of at most 1024 characters");
+    }
 }

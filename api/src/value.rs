@@ -55,6 +55,9 @@ pub struct NotAnAsNumber;
 impl FromStr for AsNumber {
     type Err = NotAnAsNumber;
     fn from_str(text: &str) -> Result<Self, NotAnAsNumber> {
+        if !text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            return Err(NotAnAsNumber);
+        }
         let number = match text.split_once('.') {
             None => text.parse::<u32>().ok(),
             Some((high, low)) => match (high.parse::<u16>(), low.parse::<u16>()) {
@@ -189,4 +192,45 @@ pub(crate) fn cluster_id(text: &str) -> Option<Ipv4Addr> {
 pub(crate) fn is_host(address: IpAddr) -> bool {
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     !(address.is_unspecified() || address.is_multicast() || broadcast)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_numbers_are_read_plain_and_dotted_and_reserved_ones_are_not() {
+        let read = |text: &str| text.parse::<AsNumber>().map(AsNumber::get);
+        assert_eq!(read("64512"), Ok(64512));
+        assert_eq!(read("1.10"), Ok(65546));
+        assert_eq!(read("65535.65534"), Ok(4_294_967_294));
+        for wrong in
+            ["0", "23456", "65535", "4294967295", "0.0", "1.65536", "1.2.3", "-1", "+1.+1", "as1", ""]
+        {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_need_units_and_read_back_as_shown() {
+        assert_eq!(duration("2m30s"), Some(Duration::from_secs(150)));
+        assert_eq!(duration("1h"), Some(Duration::from_secs(3600)));
+        for wrong in ["", "90", "s", "1d", "-1s", "1.5s", "99999999999999999999s", "1s 2s"] {
+            assert_eq!(duration(wrong), None, "{wrong}");
+        }
+        for millis in [0, 1, 999, 1000, 1500, 90_000] {
+            let span = Duration::from_millis(millis);
+            assert_eq!(duration(&show_duration(span)), Some(span));
+        }
+    }
+
+    #[test]
+    fn communities_come_in_two_forms_and_read_back_as_shown() {
+        for text in ["64512:100", "65535:65281", "4294967295:0:7"] {
+            assert_eq!(text.parse::<Community>().unwrap().to_string(), text);
+        }
+        for wrong in ["", "1", "65536:1", "1:65536", "1:2:3:4", "1:2:4294967296", "a:b", "1:2 "] {
+            assert_eq!(wrong.parse::<Community>(), Err(NotACommunity), "{wrong}");
+        }
+    }
 }

@@ -6,8 +6,8 @@
 //!   `peerSelector` and `reversePeering: Auto` the selected nodes open theirs too. Explicit sessions stand beside the
 //!   mesh; where both mean the same neighbour there is one session and the BGPPeer shapes it. So a node that becomes a
 //!   reflector keeps the connections it has.
-//! * **Reflection** (RFC 4456). A neighbour is a client when this node has a cluster id and the neighbour is of the same
-//!   AS and of another cluster id or none.
+//! * **Reflection** (RFC 4456). A neighbour is a client when this node has a cluster id and the neighbour is of the
+//!   same AS and of another cluster id or none.
 //! * **Families.** A session carries the family of its addresses.
 //! * **Policy.** An operator's rules come first, the built-in ones behind them; see `policy`.
 //!

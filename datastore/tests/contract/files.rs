@@ -55,9 +55,10 @@ async fn a_bad_field_names_file_line_field_value_and_what_is_allowed_and_the_las
     assert_eq!(
         rejections(&mut watch, &dir, "what is wrong").await,
         [
-            "pools.yaml: line 9: IPPool/a: spec.ipipmode: \"Always\" is not allowed: no such field; did you mean ipipMode?",
-            "pools.yaml: line 8: IPPool/a: spec.blockSize: 33 is not allowed: a whole number from 20 to 32",
+            "line 9: IPPool/a: spec.ipipmode: \"Always\" is not allowed: no such field; did you mean ipipMode?",
+            "line 8: IPPool/a: spec.blockSize: 33 is not allowed: a whole number from 20 to 32",
         ]
+        .map(|text| format!("pools.yaml: {text}"))
     );
     let listed = store.list(Kind::IpPool).await;
     let cidrs: Vec<_> = listed.iter().map(|r| r.key().to_string()).collect();

@@ -1,7 +1,7 @@
 //! Import and export policy as data: an operator's BGPFilters, then the built-in rules.
 //!
-//! **Export.** A node sends its own prefixes and nothing else, whatever it has learned: pods' traffic must never cross a
-//! node that is neither end of it. A reflector passes routes on inside the AS. An operator's Accept does not change
+//! **Export.** A node sends its own prefixes and nothing else, whatever it has learned: pods' traffic must never cross
+//! a node that is neither end of it. A reflector passes routes on inside the AS. An operator's Accept does not change
 //! that by accident: on a session where routes are not passed on it is about our own prefixes, unless the rule says
 //! `source: RemotePeers`.
 //!

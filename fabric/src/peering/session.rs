@@ -46,9 +46,7 @@ struct Neighbour<'m> {
 /// What shapes a session: the fields that a BGPPeer and the mesh settings have in common, and the BGPPeer if it is one.
 struct Shape<'m> {
     password: Option<&'m SecretRef>,
-    restart: Option<Duration>,
-    hold: Option<Duration>,
-    keepalive: Option<Duration>,
+    timers: corduroy_api::bgp_peer::Timers,
     peer: Option<&'m BgpPeer>,
 }
 
@@ -134,7 +132,7 @@ impl<'m> Sessions<'m> {
                 format!("{ip} is FabricNode/{name}, whose AS is {known}, not {remote_as}; it will refuse");
             self.problem(peer, "spec.asNumber", why);
         }
-        if peer.use_node_ip && self.me.address(ip.is_ipv6()).is_none() {
+        if peer.transport.use_node_ip && self.me.address(ip.is_ipv6()).is_none() {
             let family = if ip.is_ipv6() { "IPv6" } else { "IPv4" };
             let why = format!("{} has no {family} address to reach {ip} from", self.me.metadata.name);
             return self.problem(peer, "spec.peerIP", why);
@@ -211,19 +209,11 @@ impl<'m> Sessions<'m> {
             let mesh = default_configuration(self.model);
             return Shape {
                 password: mesh.and_then(|c| c.mesh_password.as_ref()),
-                restart: mesh.and_then(|c| c.mesh_max_restart_time),
-                hold: mesh.and_then(|c| c.mesh_hold_time),
-                keepalive: mesh.and_then(|c| c.mesh_keepalive_time),
+                timers: mesh.map(|c| c.mesh_timers).unwrap_or_default(),
                 peer: None,
             };
         };
-        Shape {
-            password: peer.password.as_ref(),
-            restart: peer.max_restart_time,
-            hold: peer.hold_time,
-            keepalive: peer.keepalive_time,
-            peer: Some(peer),
-        }
+        Shape { password: peer.transport.password.as_ref(), timers: peer.timers, peer: Some(peer) }
     }
 
     /// `None`, with a problem noted, when it must not run.
@@ -234,10 +224,10 @@ impl<'m> Sessions<'m> {
         let password = self.password(shape)?;
         let (import, export) = self.filters(internal, shape.peer);
         let family = if to.address.is_ipv6() { Family::Ipv6Unicast } else { Family::Ipv4Unicast };
-        let use_node_ip = shape.peer.is_none_or(|peer| peer.use_node_ip);
+        let use_node_ip = shape.peer.is_none_or(|peer| peer.transport.use_node_ip);
         let port = to.port.or_else(|| to.node.map(|node| listen_port(self.model, &node.metadata.name)));
         let theirs = to.node.and_then(|node| node.route_reflector_cluster_id);
-        let restart_time = shape.restart.unwrap_or(RESTART_TIME);
+        let restart_time = shape.timers.max_restart.unwrap_or(RESTART_TIME);
         Some(PeerConfig {
             remote_as: RemoteAs::Exactly(asn(to.remote_as)),
             local_as: shown.map(asn),
@@ -246,16 +236,16 @@ impl<'m> Sessions<'m> {
                 local: use_node_ip
                     .then(|| self.me.address(to.address.is_ipv6()).map(|net| net.ip()))
                     .flatten(),
-                passive: shape.peer.is_some_and(|peer| peer.passive),
+                passive: shape.peer.is_some_and(|peer| peer.transport.passive),
                 password,
                 ttl: shape
                     .peer
-                    .and_then(|p| p.ttl_security)
+                    .and_then(|p| p.transport.ttl_security)
                     .map_or(Ttl::Send(TTL), |hops| Ttl::Security { hops }),
             },
             timers: Timers {
-                hold: shape.hold.unwrap_or(Timers::default().hold),
-                keepalive: shape.keepalive,
+                hold: shape.timers.hold.unwrap_or(Timers::default().hold),
+                keepalive: shape.timers.keepalive,
                 ..Timers::default()
             },
             capabilities: Capabilities {

@@ -3,6 +3,8 @@ use corduroy_bgp::policy::{Action, Operator, Otherwise, Source};
 
 use super::*;
 
+const API: &str = "apiVersion: corduroy.dev/v1alpha1";
+
 /// A model of these YAML documents; what is refused fails the test with the reasons.
 pub(crate) fn model(documents: &str) -> Model {
     let mut model = Model::default();
@@ -15,22 +17,18 @@ pub(crate) fn model(documents: &str) -> Model {
 
 fn node(name: &str, addresses: &str, more: &str) -> String {
     format!(
-        "---\napiVersion: corduroy.dev/v1alpha1\nkind: FabricNode\nmetadata:\n  name: {name}\n  labels: {{name: {name}}}\n\
+        "---\n{API}\nkind: FabricNode\nmetadata:\n  name: {name}\n  labels: {{name: {name}}}\n\
          spec:\n  addresses: [{addresses}]\n{more}"
     )
 }
 
 fn peer(name: &str, spec: &str) -> String {
     let spec = spec.replace('\n', "\n  ");
-    format!(
-        "---\napiVersion: corduroy.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: {name}}}\nspec:\n  {spec}\n"
-    )
+    format!("---\n{API}\nkind: BGPPeer\nmetadata: {{name: {name}}}\nspec:\n  {spec}\n")
 }
 
 fn settings(spec: &str) -> String {
-    format!(
-        "---\napiVersion: corduroy.dev/v1alpha1\nkind: BGPConfiguration\nmetadata: {{name: default}}\nspec: {spec}\n"
-    )
+    format!("---\n{API}\nkind: BGPConfiguration\nmetadata: {{name: default}}\nspec: {spec}\n")
 }
 
 fn three() -> String {
@@ -172,7 +170,8 @@ fn what_cannot_be_a_peer_is_a_problem_that_names_resource_and_field() {
         ),
         (
             "peerIP: 192.0.2.254\nasNumber: 65001\npassword: {secretKeyRef: {name: bgp, key: tor}}",
-            "spec.password.secretKeyRef: there is no secret bgp with a key tor; without its password there is no session",
+            "spec.password.secretKeyRef: there is no secret bgp with a key tor; without its password there is no \
+             session",
         ),
     ];
     for (spec, why) in cases {
@@ -192,13 +191,14 @@ fn what_cannot_be_a_peer_is_a_problem_that_names_resource_and_field() {
 
 #[test]
 fn two_nodes_of_one_address_are_told_apart_by_a_problem() {
+    let shared = "is an address of FabricNode/b too; there is no session with twin";
     let twins = three() + &node("twin", "192.0.2.2/24", "") + &node("self", "192.0.2.1/24", "");
     let a = of(&twins, "a");
     assert_eq!(
         problems(&a),
         [
-            "FabricNode/self: spec.addresses: 192.0.2.1 is also an address of a",
-            "FabricNode/twin: spec.addresses: 192.0.2.2 is an address of FabricNode/b too; there is no session with twin",
+            "FabricNode/self: spec.addresses: 192.0.2.1 is also an address of a".to_owned(),
+            format!("FabricNode/twin: spec.addresses: 192.0.2.2 {shared}"),
         ]
     );
     assert_eq!(a.peers[&PeerKey::new("192.0.2.2".parse().unwrap())].node.as_deref(), Some("b"));
@@ -236,7 +236,8 @@ fn a_password_comes_from_its_secret_and_from_nowhere_else() {
 
 #[test]
 fn built_in_import_rules_guard_own_blocks_pools_and_subnets_in_this_order() {
-    let more = "---\napiVersion: corduroy.dev/v1alpha1\nkind: IPPool\nmetadata: {name: pods}\nspec: {cidr: 10.244.0.0/16}\n\
+    let more = "---\napiVersion: corduroy.dev/v1alpha1\nkind: IPPool\nmetadata: {name: pods}\n\
+        spec: {cidr: 10.244.0.0/16}\n\
         ---\napiVersion: corduroy.dev/v1alpha1\nkind: IPAMBlock\nmetadata: {name: 10-244-0-0-26}\n\
         spec: {cidr: 10.244.0.0/26, node: a, nodeUID: a, epoch: 1}\n\
         ---\napiVersion: corduroy.dev/v1alpha1\nkind: IPAMBlock\nmetadata: {name: 10-244-0-64-26}\n\

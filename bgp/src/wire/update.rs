@@ -41,7 +41,8 @@ fn fields(body: &[u8]) -> Option<Fields> {
 
 /// An UPDATE's fixed octets: header and the two length fields.
 const FIXED: usize = HEADER_LEN + 4;
-/// What MP_REACH_NLRI takes besides next hop and NLRI: flags, type, extended length, AFI, SAFI, next hop length, reserved.
+/// What MP_REACH_NLRI takes besides next hop and NLRI: flags, type, extended length, AFI, SAFI, next hop's length,
+/// reserved.
 const MP_REACH_FIXED: usize = 4 + 5;
 /// What MP_UNREACH_NLRI takes besides NLRI: flags, type, extended length, AFI, SAFI.
 const MP_UNREACH_FIXED: usize = 4 + 3;

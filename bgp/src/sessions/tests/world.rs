@@ -99,6 +99,8 @@ pub(super) struct World {
     wires: BTreeMap<End, End>,
     arrivals: VecDeque<(u8, Arrival)>,
     next_accepted: u32,
+    /// How many connections were asked for.
+    pub(super) attempts: u32,
     /// Nodes nobody can connect to.
     pub(super) dark: Vec<u8>,
 }
@@ -155,7 +157,7 @@ impl World {
     pub(super) fn run(&mut self) {
         for _ in 0..100_000 {
             let ids: Vec<u8> = self.nodes.keys().copied().collect();
-            let any = ids.into_iter().fold(false, |any, n| self.step(n) || any);
+            let any = ids.into_iter().map(|n| self.step(n)).filter(|any| *any).count() > 0;
             match self.arrivals.pop_front() {
                 Some((n, arrival)) => self.deliver(n, arrival),
                 None if any => {}
@@ -211,6 +213,7 @@ impl World {
         any
     }
     fn connect(&mut self, n: u8, to: &Connect) {
+        self.attempts += 1;
         let IpAddr::V4(address) = to.peer.address else { panic!("the world is IPv4") };
         let m = address.octets()[3];
         if !self.nodes.contains_key(&m) || self.dark.contains(&m) {
@@ -267,9 +270,6 @@ impl World {
     }
     pub(super) fn state(&self, n: u8, peer: u8) -> SessionState {
         self.status(n).into_iter().find(|s| s.key == key(peer)).map_or(SessionState::Idle, |s| s.state)
-    }
-    pub(super) fn last_error(&self, n: u8) -> std::string::String {
-        self.status(n)[0].last_error.as_deref().unwrap_or("none").into()
     }
     /// What happened at `n` since it was asked last.
     pub(super) fn events(&mut self, n: u8) -> Vec<Event> {

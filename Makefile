@@ -10,7 +10,7 @@ root := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 as_root := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(root)"
 built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 
-.PHONY: test setup fmt clippy tidy unit binaries live doctest doc check
+.PHONY: test setup fmt clippy tidy unit binaries live doctest doc check bench
 
 test: setup fmt clippy tidy unit live doctest doc
 
@@ -43,3 +43,9 @@ doctest:
 
 doc:
 	@$(stage) doc env RUSTDOCFLAGS="-D warnings" $(cargo) doc $(locked) --quiet --workspace --no-deps
+
+# Medians into docs/benchmarks.md; ARGS="one --runs 3" measures one scenario without writing.
+ARGS ?= --write
+bench: setup
+	@$(stage) bench $(cargo) build $(locked) --release --quiet -p corduroy-tests --bin bench
+	@$(stage) bench $(root) $(CARGO_TARGET_DIR)/release/bench $(ARGS)

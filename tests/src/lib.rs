@@ -26,6 +26,7 @@ pub mod probe;
 pub mod process;
 pub mod topology;
 pub mod vm;
+pub mod wire;
 pub mod world;
 
 mod wait;

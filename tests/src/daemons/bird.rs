@@ -46,6 +46,12 @@ impl Bird {
         assert!(answer.contains("Reconfig"), "BIRD refused its configuration: {answer}");
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it is.
     #[must_use]
     pub fn router(&self) -> &Router {
@@ -56,8 +62,8 @@ impl Bird {
 impl Daemon for Bird {
     const PACKAGE: &'static str = "bird2";
 
-    fn process(&mut self) -> &mut Process {
-        &mut self.process
+    fn alive(&mut self) -> Result<(), String> {
+        self.process.alive()
     }
 
     fn established(&self, peer: IpAddr) -> Result<(), String> {
@@ -84,7 +90,7 @@ impl Daemon for Bird {
         self.birdc(&format!("reload in {}", protocol(peer))).unwrap_or_else(|why| panic!("{why}"));
     }
 
-    fn shut_down(&self, peer: IpAddr, text: &str) {
+    fn shut_down(&mut self, peer: IpAddr, text: &str) {
         let command = format!("disable {} \"{text}\"", protocol(peer));
         self.birdc(&command).unwrap_or_else(|why| panic!("{why}"));
     }
@@ -125,10 +131,12 @@ fn protocol(peer: IpAddr) -> String {
 }
 
 fn configuration(router: &Router) -> String {
-    let mut text = format!(
-        "log stderr all;\ndebug protocols {{ states, events }};\nrouter id {};\nprotocol device {{ scan time 1; debug off; }}\n",
-        router.id
-    );
+    let mut text = format!("router id {};\nprotocol device {{ scan time 1; debug off; }}\n", router.id);
+    if !router.quiet {
+        text.insert_str(0, "log stderr all;\ndebug protocols { states, events };\n");
+    }
+    // Connected subnets, for the next hops of iBGP routes.
+    text.push_str("protocol direct { ipv4; ipv6; }\n");
     for (v6, name) in [(false, "ipv4"), (true, "ipv6")] {
         let _ = writeln!(text, "protocol static own_{name} {{ {name};");
         for prefix in router.own(v6) {
@@ -176,8 +184,9 @@ fn session(text: &mut String, router: &Router, peer: &Neighbour) {
         if !peer.families.has(v6) {
             continue;
         }
-        let own = if peer.asn == router.asn { "next hop keep; gateway direct;" } else { "" };
-        let _ = writeln!(text, "  {name} {{ import all; import table on; export all; {own} }};");
+        let kept = if router.quiet { "" } else { "import table on;" };
+        let _ =
+            writeln!(text, "  {name} {{ import all; {kept} export where source ~ [RTS_STATIC, RTS_BGP]; }};");
     }
     text.push_str("}\n");
 }

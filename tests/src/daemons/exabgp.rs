@@ -61,8 +61,8 @@ impl ExaBgp {
 impl Daemon for ExaBgp {
     const PACKAGE: &'static str = "exabgp";
 
-    fn process(&mut self) -> &mut Process {
-        &mut self.process
+    fn alive(&mut self) -> Result<(), String> {
+        self.process.alive()
     }
 
     fn established(&self, peer: IpAddr) -> Result<(), String> {
@@ -123,7 +123,7 @@ impl Daemon for ExaBgp {
         }
     }
 
-    fn shut_down(&self, peer: IpAddr, _text: &str) {
+    fn shut_down(&mut self, peer: IpAddr, _text: &str) {
         // 2 = Administrative Shutdown; it sends no text of ours.
         self.command(&format!("neighbor {peer} teardown 2"));
     }

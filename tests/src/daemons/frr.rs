@@ -38,6 +38,12 @@ impl Frr {
         vtysh(&self.namespace, commands)
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Changes its configuration: `lines` are typed below `router bgp`.
     #[track_caller]
     pub fn configure(&self, lines: &[&str]) {
@@ -56,8 +62,8 @@ impl Frr {
 impl Daemon for Frr {
     const PACKAGE: &'static str = "frr";
 
-    fn process(&mut self) -> &mut Process {
-        &mut self.process
+    fn alive(&mut self) -> Result<(), String> {
+        self.process.alive()
     }
 
     fn established(&self, peer: IpAddr) -> Result<(), String> {
@@ -112,7 +118,7 @@ impl Daemon for Frr {
         self.vtysh(&[&format!("clear bgp {peer} soft in")]).unwrap_or_else(|why| panic!("{why}"));
     }
 
-    fn shut_down(&self, peer: IpAddr, text: &str) {
+    fn shut_down(&mut self, peer: IpAddr, text: &str) {
         self.configure(&[&format!("neighbor {peer} shutdown message {text}")]);
     }
 
@@ -169,7 +175,9 @@ fn configuration(router: &Router) -> String {
         }
         for peer in router.neighbours.iter().filter(|peer| peer.families.has(v6)) {
             let _ = writeln!(text, "  neighbor {} activate", peer.address);
-            let _ = writeln!(text, "  neighbor {} soft-reconfiguration inbound", peer.address);
+            if !router.quiet {
+                let _ = writeln!(text, "  neighbor {} soft-reconfiguration inbound", peer.address);
+            }
             if peer.client {
                 let _ = writeln!(text, "  neighbor {} route-reflector-client", peer.address);
             }

@@ -58,8 +58,8 @@ impl GoBgp {
 impl Daemon for GoBgp {
     const PACKAGE: &'static str = "gobgpd";
 
-    fn process(&mut self) -> &mut Process {
-        &mut self.process
+    fn alive(&mut self) -> Result<(), String> {
+        self.process.alive()
     }
 
     fn established(&self, peer: IpAddr) -> Result<(), String> {
@@ -101,7 +101,7 @@ impl Daemon for GoBgp {
         self.namespace.run(&format!("gobgp neighbor {peer} softresetin"));
     }
 
-    fn shut_down(&self, peer: IpAddr, text: &str) {
+    fn shut_down(&mut self, peer: IpAddr, text: &str) {
         let mut gobgp = Command::new("gobgp");
         gobgp.args(["neighbor", &peer.to_string(), "disable", "--reason", text]);
         self.namespace.enter(|| process::output(gobgp));

@@ -1,4 +1,4 @@
-//! BGP daemons of other makers, as Debian ships them, each inside a namespace.
+//! BGP daemons of other makers, as Debian ships them, and our own speaker, each inside a namespace.
 //!
 //! All are told what to be by one description, [`Router`], and asked what they know in one vocabulary, [`Daemon`], so
 //! that a test is written once and runs against each. Files and sockets lie in the namespace's own directory; nothing
@@ -6,6 +6,7 @@
 //! [`Router::kernel`] says so.
 
 mod bird;
+mod corduroy;
 mod exabgp;
 mod frr;
 mod gobgp;
@@ -19,13 +20,14 @@ use std::process::Command;
 use serde_json::Value;
 
 pub use bird::Bird;
+pub use corduroy::{Corduroy, config, serve};
 pub use exabgp::ExaBgp;
 pub use frr::Frr;
 pub use gobgp::GoBgp;
 pub use openbgpd::OpenBgpd;
 pub use router::{Families, Neighbour, Router};
 
-use crate::process::{self, Process};
+use crate::process;
 
 /// What a daemon knows about one prefix: its best path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,8 +55,11 @@ pub trait Daemon {
     /// The Debian package that holds it.
     const PACKAGE: &'static str;
 
-    /// The process.
-    fn process(&mut self) -> &mut Process;
+    /// `Err` with the way it ended when it runs no longer.
+    ///
+    /// # Errors
+    /// It has ended.
+    fn alive(&mut self) -> Result<(), String>;
 
     /// Whether the session with `peer` is Established.
     ///
@@ -79,7 +84,7 @@ pub trait Daemon {
 
     /// Ends the session with `peer` for good, with a text for the other side's operator (RFC 9003) where the daemon
     /// can send one.
-    fn shut_down(&self, peer: IpAddr, text: &str);
+    fn shut_down(&mut self, peer: IpAddr, text: &str);
 
     /// Ends it as a crash would and starts it again as one that restarts gracefully (RFC 4724 §4.1).
     fn restart(&mut self);

@@ -52,8 +52,8 @@ impl OpenBgpd {
 impl Daemon for OpenBgpd {
     const PACKAGE: &'static str = "openbgpd";
 
-    fn process(&mut self) -> &mut Process {
-        &mut self.process
+    fn alive(&mut self) -> Result<(), String> {
+        self.process.alive()
     }
 
     fn established(&self, peer: IpAddr) -> Result<(), String> {
@@ -88,7 +88,7 @@ impl Daemon for OpenBgpd {
         self.command(&["neighbor", &peer.to_string(), "refresh"]);
     }
 
-    fn shut_down(&self, peer: IpAddr, text: &str) {
+    fn shut_down(&mut self, peer: IpAddr, text: &str) {
         self.command(&["neighbor", &peer.to_string(), "down", text]);
     }
 

@@ -17,6 +17,8 @@ pub struct Router {
     pub kernel: bool,
     /// Listens for sessions on this port.
     pub port: u16,
+    /// Logs nothing and keeps no copy of what peers sent beyond what it works with: for measurements.
+    pub quiet: bool,
     /// More configuration in the daemon's own language, appended.
     pub extra: String,
 }
@@ -33,6 +35,7 @@ impl Router {
             announce: Vec::new(),
             kernel: false,
             port: 179,
+            quiet: false,
             extra: String::new(),
         }
     }

@@ -1,0 +1,103 @@
+//! `make bench`: how fast we are, against whom, on the same machine in the same run.
+//!
+//! ```text
+//! bench [--runs N] [--write] [SCENARIO]…     all scenarios, 5 runs each, medians to stdout
+//! ```
+//! `--write` puts the tables into docs/benchmarks.md, between the markers of each scenario. A scenario is a row of
+//! [`SCENARIOS`]: what is measured, of whom, and one function that does one run.
+#![allow(clippy::panic, reason = "a benchmark that can't run says so and ends")]
+#![allow(unreachable_pub, reason = "the modules of a program see each other only")]
+
+mod bgp;
+mod load;
+mod report;
+
+use std::process::ExitCode;
+
+use corduroy_tests::daemons::Router;
+
+/// One thing to measure.
+struct Scenario {
+    name: &'static str,
+    /// What is done, in a sentence; the table's caption.
+    what: &'static str,
+    /// Who is measured, ours first.
+    contenders: &'static [&'static str],
+    /// One run of one of them.
+    run: fn(&str) -> Vec<report::Figure>,
+}
+
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "one",
+        what: "200,000 IPv4 prefixes in 20,000 shuffled attribute sets from one eBGP peer to one other",
+        contenders: &["corduroy", "bird", "frr"],
+        run: bgp::one,
+    },
+    Scenario {
+        name: "rr150",
+        what: "50,000 IPv4 prefixes in 5,000 attribute sets among 150 clients of a route reflector",
+        contenders: &["corduroy", "bird", "frr"],
+        run: bgp::rr150,
+    },
+];
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.peek().map(String::as_str) == Some(bgp::SPEAKER) {
+        return speaker(&arguments.skip(1).collect::<Vec<_>>());
+    }
+    let (mut runs, mut write, mut wanted) = (5, false, Vec::new());
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--write" => write = true,
+            "--runs" => match arguments.next().and_then(|n| n.parse().ok()) {
+                Some(n) if n > 0 => runs = n,
+                _ => return usage("--runs wants a number of at least 1"),
+            },
+            name if SCENARIOS.iter().any(|scenario| scenario.name == name) => wanted.push(name.to_owned()),
+            other => return usage(&format!("there is no scenario {other}")),
+        }
+    }
+    for scenario in SCENARIOS {
+        if wanted.is_empty() || wanted.iter().any(|name| name == scenario.name) {
+            measure(scenario, runs, write);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn usage(wrong: &str) -> ExitCode {
+    let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+    eprintln!("bench: {wrong}\nusage: bench [--runs N] [--write] [{}]…", names.join(" | "));
+    ExitCode::FAILURE
+}
+
+/// Runs the contenders in turn, so that what else the machine does meets all of them alike.
+fn measure(scenario: &Scenario, runs: usize, write: bool) {
+    let mut table = report::Table::new(scenario.name, scenario.what, runs);
+    for run in 1..=runs {
+        for contender in scenario.contenders {
+            let figures = (scenario.run)(contender);
+            eprintln!("{} {contender} {run}/{runs}: {}", scenario.name, report::line(&figures));
+            table.add(contender, figures);
+        }
+    }
+    println!("{}", table.text());
+    if write {
+        table.write();
+    }
+}
+
+/// Our speaker in a process of its own, as [`bgp`] starts it.
+fn speaker(arguments: &[String]) -> ExitCode {
+    let router: Option<Router> = bgp::router_of(arguments);
+    let Some(router) = router else { return usage("the speaker's description is broken") };
+    match corduroy_tests::daemons::serve(&router) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("bench: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

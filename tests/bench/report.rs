@@ -1,0 +1,147 @@
+//! Medians, ratios and the page they stand on.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+
+use corduroy_tests::process;
+
+const PAGE: &str = "docs/benchmarks.md";
+
+/// What a figure is counted in.
+#[derive(Clone, Copy)]
+pub enum Unit {
+    Seconds,
+    Mebibytes,
+}
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::Seconds if value < 0.1 => format!("{:.1} ms", value * 1e3),
+            Self::Seconds => format!("{value:.2} s"),
+            Self::Mebibytes => format!("{value:.0} MiB"),
+        }
+    }
+}
+
+/// One measured value of one run.
+pub struct Figure {
+    name: &'static str,
+    unit: Unit,
+    value: f64,
+}
+
+impl Figure {
+    pub fn new(name: &'static str, unit: Unit, value: f64) -> Self {
+        Self { name, unit, value }
+    }
+}
+
+/// The figures of a run in a line.
+pub fn line(figures: &[Figure]) -> String {
+    let words: Vec<_> = figures.iter().map(|f| format!("{} {}", f.name, f.unit.show(f.value))).collect();
+    words.join(", ")
+}
+
+/// All runs of a scenario.
+pub struct Table {
+    name: &'static str,
+    what: &'static str,
+    runs: usize,
+    contenders: Vec<(String, BTreeMap<&'static str, Vec<f64>>)>,
+    columns: Vec<(&'static str, Unit)>,
+}
+
+impl Table {
+    pub fn new(name: &'static str, what: &'static str, runs: usize) -> Self {
+        Self { name, what, runs, contenders: Vec::new(), columns: Vec::new() }
+    }
+
+    pub fn add(&mut self, contender: &str, figures: Vec<Figure>) {
+        if self.columns.is_empty() {
+            self.columns = figures.iter().map(|figure| (figure.name, figure.unit)).collect();
+        }
+        let known = self.contenders.iter().position(|(name, _)| name == contender);
+        let at = known.unwrap_or_else(|| {
+            self.contenders.push((contender.to_owned(), BTreeMap::new()));
+            self.contenders.len() - 1
+        });
+        if let Some((_, columns)) = self.contenders.get_mut(at) {
+            for figure in figures {
+                columns.entry(figure.name).or_default().push(figure.value);
+            }
+        }
+    }
+
+    /// Medians of all contenders, and what the others take for each 1 of ours.
+    pub fn text(&self) -> String {
+        let mut text = format!("**{}**: {}. Median of {} runs.\n\n|", self.name, self.what, self.runs);
+        for head in std::iter::once("").chain(self.columns.iter().map(|(name, _)| *name)) {
+            let _ = write!(text, " {head} |");
+        }
+        text.push_str("\n|---|");
+        text.push_str(&"--:|".repeat(self.columns.len()));
+        let ours = self.contenders.first().map(|(_, columns)| columns);
+        for (name, columns) in &self.contenders {
+            let _ = write!(text, "\n| {name} |");
+            for (column, unit) in &self.columns {
+                let value = columns.get(column).map_or(f64::NAN, |values| median(values));
+                let base = ours.and_then(|ours| ours.get(column)).map_or(f64::NAN, |values| median(values));
+                let _ = write!(text, " {} ({:.2}×) |", unit.show(value), value / base);
+            }
+        }
+        text + "\n"
+    }
+
+    /// Puts the table and its circumstances between its markers on the page.
+    pub fn write(&self) {
+        let path = process::workspace().join(PAGE);
+        let page = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{PAGE}: {e}"));
+        let (begin, end) =
+            (format!("<!-- {}: begin -->\n", self.name), format!("<!-- {}: end -->", self.name));
+        let parts =
+            page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+        let Some((before, after)) = parts else { panic!("{PAGE} has no markers for {}", self.name) };
+        let page = format!("{before}{begin}{}\n{}\n{end}{after}", self.text(), circumstances());
+        fs::write(&path, page).unwrap_or_else(|e| panic!("{PAGE}: {e}"));
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    let upper = sorted.get(middle).copied().unwrap_or(f64::NAN);
+    match sorted.len() % 2 {
+        0 => f64::midpoint(upper, sorted.get(middle.wrapping_sub(1)).copied().unwrap_or(f64::NAN)),
+        _ => upper,
+    }
+}
+
+/// Machine, kernel, commit and versions, so that a figure can be judged later.
+fn circumstances() -> String {
+    let say = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(process::workspace());
+        process::try_output(&mut command).unwrap_or_default().trim().to_owned()
+    };
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map(|(_, model)| model);
+    let version = |package| say("dpkg-query", &["--show", "--showformat=${Version}", package]);
+    format!(
+        "Commit {}, {} × {}, Linux {}, {}; BIRD {}, FRR {} (`coalesce-time 0`, without zebra). Load average at the end: {}.",
+        say("git", &["-c", "safe.directory=*", "rev-parse", "--short", "HEAD"]),
+        say("nproc", &[]),
+        model.unwrap_or("?"),
+        say("uname", &["-r"]),
+        say("date", &["-u", "+%Y-%m-%d"]),
+        version("bird2"),
+        version("frr"),
+        fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or_default(),
+    )
+}

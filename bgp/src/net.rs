@@ -211,6 +211,9 @@ impl core::error::Error for NetError {}
 macro_rules! prefix_type {
     ($name:ident, $int:ty, $addr:ty, $max:literal, $octets:literal, $family:expr, $net:path) => {
         impl $name {
+            /// The default route.
+            pub const ALL: Self = Self { addr: 0, len: 0 };
+
             /// A prefix of `len` bits; the host bits of `addr` must be zero.
             ///
             /// # Errors

@@ -15,11 +15,18 @@
 //! | built-in import rules | [`Filter::protecting`]: no default route, nothing that covers our own addresses |
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::hash::BuildHasher;
 use core::ops::RangeInclusive;
 use core::str::FromStr;
 
+use foldhash::fast::FixedState;
+
+use crate::attrs::Attributes;
+use crate::attrs::encode::{Edit, Edits};
 use crate::{Asn, Family, Net};
 
 /// An ordered list of rules; the first that matches decides.
@@ -230,6 +237,247 @@ impl Filter {
             .iter()
             .map(|net| rule(alloc::format!("built-in: protects {net}").into(), *net, Operator::Covers));
         defaults.chain(covers).collect()
+    }
+}
+
+/// A filter made ready for one family and one kind of session: only the rules that can hold there, and what they read.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    /// Equal filters have equal ids while any of them is in use.
+    pub(crate) id: u32,
+    filter: Arc<Filter>,
+    family: Family,
+    peer_type: PeerType,
+    rules: Box<[u16]>,
+}
+
+/// What a filter says to a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The rule with this number in the filter.
+    Rule(u16),
+    /// No rule took it.
+    Otherwise,
+}
+
+/// The rules that are left when everything about a route but its prefix is known.
+#[derive(Debug, Default)]
+pub(crate) struct Scope {
+    rules: Vec<u16>,
+    /// The verdict, when the prefix can't change it.
+    pub(crate) fixed: Option<Verdict>,
+}
+
+impl Compiled {
+    fn new(filter: &Arc<Filter>, family: Family, peer_type: PeerType, id: u32) -> Self {
+        let applies = |m: &Match| {
+            let of_family = m.family.is_none_or(|f| f == family);
+            let of_prefix = m.prefix.as_ref().is_none_or(|p| p.net.family() == family);
+            of_family && of_prefix && m.peer_type.is_none_or(|t| t == peer_type)
+        };
+        let rules = filter.rules.iter().zip(0..).filter(|(r, _)| applies(&r.matches)).map(|(_, i)| i);
+        Self { id, rules: rules.collect(), filter: filter.clone(), family, peer_type }
+    }
+
+    fn rule(&self, number: u16) -> Option<&Rule> {
+        self.filter.rules.get(usize::from(number))
+    }
+
+    /// Leaves in `scope` the rules that hold whatever the prefix is.
+    pub(crate) fn scope(&self, route: Attributes<'_>, source: Source, scope: &mut Scope) {
+        scope.rules.clear();
+        let holds = |m: &Match| {
+            m.source.is_none_or(|s| s == source)
+                && m.local_pref.is_none_or(|p| p == route.local_pref().unwrap_or(100))
+                && m.communities.iter().all(|c| has_community(route, *c))
+                && begins_with(route, &m.as_path_prefix)
+        };
+        for number in &self.rules {
+            let Some(rule) = self.rule(*number).filter(|r| holds(&r.matches)) else { continue };
+            scope.rules.push(*number);
+            if rule.matches.prefix.is_none() {
+                break;
+            }
+        }
+        let first = scope.rules.first().map(|n| (*n, self.rule(*n)));
+        scope.fixed = match first {
+            None => Some(Verdict::Otherwise),
+            Some((n, Some(rule))) if rule.matches.prefix.is_none() => Some(Verdict::Rule(n)),
+            Some(_) => None,
+        };
+    }
+
+    /// The verdict on one prefix.
+    pub(crate) fn verdict(&self, scope: &Scope, net: impl Into<Net>) -> Verdict {
+        if let Some(fixed) = scope.fixed {
+            return fixed;
+        }
+        let net = net.into();
+        let holds = |n: &&u16| {
+            let condition = self.rule(**n).and_then(|r| r.matches.prefix.as_ref());
+            condition.is_none_or(|p| p.holds(net))
+        };
+        scope.rules.iter().find(holds).map_or(Verdict::Otherwise, |n| Verdict::Rule(*n))
+    }
+
+    /// What happens to a route with this verdict: `Ok` with the changes to make, or `Err`, which is true when a
+    /// protecting rule refused it.
+    pub(crate) fn operations(&self, verdict: Verdict) -> Result<&[Operation], bool> {
+        let rule = match verdict {
+            Verdict::Rule(n) => self.rule(n),
+            Verdict::Otherwise => None,
+        };
+        match (rule.map(|r| &r.action), self.filter.otherwise, self.peer_type) {
+            (Some(Action::Accept(operations)), ..) => Ok(operations),
+            (Some(Action::Reject), ..) => Err(false),
+            (Some(Action::Protect), ..) => Err(true),
+            (None, Otherwise::Accept, _) | (None, Otherwise::ByPeerType, PeerType::Internal) => Ok(&[]),
+            (None, Otherwise::Reject, _) | (None, Otherwise::ByPeerType, PeerType::External) => Err(false),
+        }
+    }
+
+    /// What an operator calls the rule that gave this verdict.
+    pub(crate) fn name(&self, verdict: Verdict) -> Option<Box<str>> {
+        match verdict {
+            Verdict::Rule(n) => self.rule(n).map(|r| r.name.clone()),
+            Verdict::Otherwise => None,
+        }
+    }
+}
+
+impl PrefixMatch {
+    /// Does it hold for this prefix? Never for one of the other family.
+    #[must_use]
+    pub fn holds(&self, net: Net) -> bool {
+        let compared = match self.operator {
+            Operator::Equal => self.net == net,
+            Operator::NotEqual => self.net != net,
+            Operator::In => self.net.contains(net),
+            Operator::NotIn => !self.net.contains(net),
+            Operator::Covers => net.contains(self.net),
+        };
+        compared
+            && self.net.family() == net.family()
+            && self.length.as_ref().is_none_or(|l| l.contains(&net.prefix_len()))
+    }
+}
+
+fn has_community(route: Attributes<'_>, community: Community) -> bool {
+    match community {
+        Community::Standard(c) => route.communities().any(|other| other == c),
+        Community::Large(c) => route.large_communities().any(|other| other == c),
+    }
+}
+
+fn begins_with(route: Attributes<'_>, prefix: &[Asn]) -> bool {
+    if prefix.is_empty() {
+        return true;
+    }
+    let first = route.as_path().segments().next().filter(|s| !s.is_set());
+    first.is_some_and(|s| {
+        s.numbers().map(Some).chain(core::iter::repeat(None)).zip(prefix).all(|(a, b)| a == Some(*b))
+    })
+}
+
+/// Operations worked out against the attributes they change.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) prepend: Vec<Asn>,
+    pub(crate) local_pref: Option<u32>,
+    pub(crate) med: Option<u32>,
+    pub(crate) communities: Option<Vec<u32>>,
+    pub(crate) large_communities: Option<Vec<[u32; 3]>>,
+}
+
+impl Changes {
+    pub(crate) fn new(operations: &[Operation], route: Attributes<'_>) -> Self {
+        let mut changes = Self::default();
+        for operation in operations {
+            match operation {
+                Operation::AddCommunity(c) => changes.add_community(*c, route),
+                Operation::PrependAsPath(asns) => {
+                    changes.prepend.splice(0..0, asns.iter().copied());
+                }
+                Operation::SetLocalPref(n) => changes.local_pref = Some(*n),
+                Operation::SetMed(n) => changes.med = Some(*n),
+            }
+        }
+        changes
+    }
+
+    /// One community more; nothing when the route has it.
+    pub(crate) fn add_community(&mut self, community: Community, route: Attributes<'_>) {
+        match community {
+            Community::Standard(c) => {
+                let list = self.communities.get_or_insert_with(|| route.communities().collect());
+                if !list.contains(&c) {
+                    list.push(c);
+                }
+            }
+            Community::Large(c) => {
+                let list = self.large_communities.get_or_insert_with(|| route.large_communities().collect());
+                if !list.contains(&c) {
+                    list.push(c);
+                }
+            }
+        }
+    }
+
+    /// Is there nothing to change?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.prepend.is_empty()
+            && self.local_pref.is_none()
+            && self.med.is_none()
+            && self.communities.is_none()
+            && self.large_communities.is_none()
+    }
+
+    /// As edits of a canonical block.
+    pub(crate) fn edits(&self) -> Edits<'_> {
+        let number = |n: Option<u32>| n.map_or(Edit::Keep, Edit::Set);
+        Edits {
+            prepend: &self.prepend,
+            med: number(self.med),
+            local_pref: number(self.local_pref),
+            communities: self.communities.as_deref(),
+            large_communities: self.large_communities.as_deref(),
+            ..Edits::default()
+        }
+    }
+}
+
+/// The compiled filters in use; equal ones are one.
+#[derive(Debug, Default)]
+pub(crate) struct Filters {
+    compiled: BTreeMap<u64, Vec<Arc<Compiled>>>,
+    next: u32,
+}
+
+impl Filters {
+    /// `filter` made ready for this family and kind of session.
+    pub(crate) fn compile(
+        &mut self,
+        filter: &Arc<Filter>,
+        family: Family,
+        peer_type: PeerType,
+    ) -> Arc<Compiled> {
+        let hash = FixedState::default().hash_one((filter, family, peer_type));
+        let same = |c: &&Arc<Compiled>| {
+            c.family == family
+                && c.peer_type == peer_type
+                && (Arc::ptr_eq(&c.filter, filter) || c.filter == *filter)
+        };
+        if let Some(found) = self.compiled.get(&hash).and_then(|list| list.iter().find(same)) {
+            return found.clone();
+        }
+        self.compiled.retain(|_, list| {
+            list.retain(|c| Arc::strong_count(c) > 1);
+            !list.is_empty()
+        });
+        let compiled = Arc::new(Compiled::new(filter, family, peer_type, self.next));
+        self.next += 1;
+        self.compiled.entry(hash).or_default().push(compiled.clone());
+        compiled
     }
 }
 

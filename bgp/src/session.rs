@@ -324,6 +324,3 @@ fn established(event: Event) -> Transition {
             => (Idle, NOT_IN_ESTABLISHED),
     }
 }
-
-#[cfg(test)]
-mod tests;

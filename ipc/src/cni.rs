@@ -228,6 +228,8 @@ pub mod code {
     pub const DECODE: u32 = 6;
     /// The configuration is invalid.
     pub const INVALID_CONFIG: u32 = 7;
+    /// The network namespace is none, or the host's own.
+    pub const INVALID_NETNS: u32 = 8;
     /// Try again later.
     pub const TRY_AGAIN_LATER: u32 = 11;
     /// STATUS: the plugin can't serve an ADD.

@@ -188,7 +188,7 @@ impl Endpoints {
             let free = pod.addresses.iter().all(|address| self.ipam.holder(*address).is_none());
             if !self.table.contains_key(&pod.link) && free {
                 self.ipam.restore(pod.link, &pod.addresses);
-                let unknown = Attachment { key: None, owner: None, pod, phase: Phase::Wired };
+                let unknown = Attachment { key: None, owner: None, pod, started: 0, phase: Phase::Wired };
                 self.table.insert(unknown.pod.link, unknown);
             }
         }

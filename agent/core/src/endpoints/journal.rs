@@ -83,6 +83,9 @@ pub(super) struct Entry {
     /// Is it wired already? Only where the journal is written anew; else a [`Record::Wired`] says so.
     #[serde(default)]
     pub(super) wired: bool,
+    /// When the plugin of its ADD began, on the plugins' clock; 0 if unknown.
+    #[serde(default)]
+    pub(super) started: u64,
 }
 
 /// Something about a journal that a person should know. Nothing stops for it.
@@ -223,6 +226,7 @@ mod tests {
             mtu: 1500,
             addresses: vec![IpAddr::from([10, 0, 0, n])],
             wired: false,
+            started: 0,
         }
     }
 

@@ -138,8 +138,13 @@ impl Endpoints {
             addresses,
         };
         let phase = Phase::Wiring { id, netns, ifname };
-        let attachment =
-            Attachment { key: Some(add.key.clone()), owner: add.pod.clone(), pod: pod.clone(), phase };
+        let attachment = Attachment {
+            key: Some(add.key.clone()),
+            owner: add.pod.clone(),
+            pod: pod.clone(),
+            started: add.started,
+            phase,
+        };
         self.record(&Record::Wiring(attachment.to_journal()));
         self.table.insert(link, attachment);
         self.push(Output::Wire { pod, netns, ifname });
@@ -156,6 +161,10 @@ impl Endpoints {
         for add in overtaken {
             self.close(add.netns);
             self.fail(add.id, superseded());
+        }
+        // A note that a plugin left while there was no agent may be read when the name is in use again.
+        if self.table.get(&link).is_some_and(|a| del.started != 0 && del.started < a.started) {
+            return self.tear_down(id, BTreeSet::new());
         }
         if let Some(Phase::Wiring { id: add, .. }) = self.table.get(&link).map(|a| &a.phase) {
             self.fail(Some(*add), superseded());

@@ -20,6 +20,8 @@ pub(super) struct Attachment {
     pub(super) key: Option<AttachmentKey>,
     pub(super) owner: Option<cni::Pod>,
     pub(super) pod: Pod,
+    /// When the plugin of its ADD began, on the plugins' clock; 0 if unknown.
+    pub(super) started: u64,
     pub(super) phase: Phase,
 }
 
@@ -65,7 +67,7 @@ impl Attachment {
         };
         // What was on its way when the former run ended has lost its plugin.
         let phase = if entry.wired { Phase::Wired } else { Phase::Unwiring { netns: None } };
-        Self { key: entry.key, owner: entry.owner, pod, phase }
+        Self { key: entry.key, owner: entry.owner, pod, started: entry.started, phase }
     }
 
     pub(super) fn to_journal(&self) -> Entry {
@@ -78,6 +80,7 @@ impl Attachment {
             mtu: self.pod.mtu,
             addresses: self.pod.addresses.clone(),
             wired: self.is_wired(),
+            started: self.started,
         }
     }
 

@@ -154,11 +154,12 @@ fn what_kubectl_adds_to_metadata_is_let_pass_and_labels_are_checked() {
 
 #[test]
 fn a_pool_that_cannot_be_is_told_why() {
-    let pair = "spec.ipipMode: \"Always\" is not allowed: Never when vxlanMode is not Never: a pool has one encapsulation";
+    let pair = "spec.ipipMode: \"Always\" is not allowed: Never when vxlanMode is not Never: a pool has one \
+                encapsulation";
     let six =
         "spec.ipipMode: \"Always\" is not allowed: Never for an IPv6 pool: IPIP carries IPv4; use vxlanMode";
-    let column = "spec.nodeSelector: \"rack = 'one'\" is not allowed: a selector; at column 6 wanted ==, !=, in, not in, \
-                  contains, starts with or ends with, found \"=\"";
+    let column = "spec.nodeSelector: \"rack = 'one'\" is not allowed: a selector; at column 6 wanted ==, !=, in, \
+                  not in, contains, starts with or ends with, found \"=\"";
     let host = "unicast addresses that can be routed: not link-local, loopback, multicast or everything";
     each_is_wrong(
         "IPPool",
@@ -235,7 +236,8 @@ fn a_block_must_be_a_block_and_have_its_own_name() {
 #[test]
 fn a_node_must_say_where_it_is() {
     let form = "the node's address with the length of its subnet, as in 192.0.2.11/24 or 2001:db8::11/64";
-    let number = "an AS number from 1 to 4294967294, plain or dotted (\"1.10\"), other than the reserved 23456 and 65535";
+    let number = "an AS number from 1 to 4294967294, plain or dotted (\"1.10\"), other than the reserved 23456 \
+                  and 65535";
     let tunnel = "the address of the tunnel device, without a length, of the right family";
     each_is_wrong(
         "FabricNode",

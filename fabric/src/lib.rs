@@ -4,7 +4,8 @@
 //! Event ─► Model ─┬─► peering::peering       who peers with whom, filters, passwords ─► bgp::Config
 //!                 ├─► blocks                 which node owns which block, which pools are in force
 //!                 ├─► originate              what a node announces, with which communities
-//!                 └─► encapsulation          whether packets between two nodes are wrapped
+//!                 ├─► encapsulation          whether packets between two nodes are wrapped
+//!                 └─► status                 the same for people, with what the speaker knows ─► cordctl
 //! Config in force, Config wanted ─► transition ─► Config that loses no packet on the way
 //! ```
 //! Everything but [`transition`] is memoryless: the same Model gives the same answer, whatever came before. What does
@@ -18,8 +19,12 @@ mod model;
 pub mod originate;
 pub mod peering;
 mod problem;
+pub mod status;
 pub mod transition;
 
 pub use encapsulation::{Encap, encapsulation, share_subnet};
 pub use model::{Changed, Model, Sync};
 pub use problem::Problem;
+
+#[cfg(test)]
+mod tests;

@@ -158,6 +158,19 @@ impl Model {
     pub fn node_at(&self, address: IpAddr) -> Option<&Arc<FabricNode>> {
         self.nodes.values().find(|node| node.has_address(address))
     }
+    /// How many resources of `kind` are in force.
+    #[must_use]
+    pub fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::IpPool => self.pools.len(),
+            Kind::IpamBlock => self.blocks.len(),
+            Kind::FabricNode => self.nodes.len(),
+            Kind::BgpConfiguration => self.configurations.len(),
+            Kind::BgpPeer => self.peers.len(),
+            Kind::BgpFilter => self.filters.len(),
+            Kind::Secret => self.secrets.len(),
+        }
+    }
     /// How well `kind` is known.
     #[must_use]
     pub fn sync(&self, kind: Kind) -> &Sync {

@@ -3,10 +3,10 @@
 //! Mesh to reflectors, reflectors to mesh, one reflector to another: in each case sessions inside the AS go and others
 //! come, and between the moment the old ones end and the moment the new ones have delivered their tables the kernel
 //! would have no routes. So a session that is no longer asked for is kept, just as it was, while it is up and until
-//! **every newly asked-for session inside the AS has delivered** its first table (End-of-RIB), and [`SETTLE`] longer,
-//! because the other end of the old session waits for new sessions of its own, which may be slower than ours. An end
-//! that is done first closes with a NOTIFICATION that, by graceful restart with the N bit (RFC 8538), lets the other
-//! keep the routes while its own wait goes on.
+//! **every newly asked-for session inside the AS has delivered** its first table (End-of-RIB), and [`SETTLE`] longer
+//! (also when no new one is awaited), because the other end of the old session waits for new sessions of its own, which
+//! may be slower than ours. An end that is done first closes with a NOTIFICATION that, by graceful restart with the N
+//! bit (RFC 8538), lets the other keep the routes while its own wait goes on.
 //!
 //! What this means for an operator: changing `nodeToNodeMeshEnabled` and BGPPeers in one step is safe. A new session
 //! that never comes up keeps the old ones; `cordctl peers` shows them as *leaving*. That is on purpose: with the new
@@ -23,7 +23,7 @@ use std::time::Duration;
 use corduroy_bgp::config::{Config, PeerConfig, PeerKey, RemoteAs};
 use corduroy_bgp::{Asn, Time};
 
-/// How long old sessions stay after the last new one has delivered.
+/// How long old sessions stay after the last new one has delivered, and at the least.
 pub const SETTLE: Duration = Duration::from_secs(5);
 
 /// How far the sessions are, as the speaker knows it.
@@ -41,8 +41,10 @@ pub struct Transition {
     in_force: Option<Config>,
     /// Newly asked-for sessions inside the AS that have not delivered.
     awaited: BTreeSet<PeerKey>,
-    /// When the last of them delivered.
+    /// When the last of them delivered, or the last session became unasked for.
     settled: Option<Time>,
+    /// Sessions asked for the last time.
+    asked: BTreeSet<PeerKey>,
 }
 
 impl Transition {
@@ -62,9 +64,12 @@ impl Transition {
         self.awaited.extend(arrivals.map(|(key, _)| *key));
         let awaited = self.awaited.len();
         self.awaited.retain(|key| wanted.peers.contains_key(key) && !progress.delivered.contains(key));
-        if self.awaited.is_empty() && awaited > 0 {
+        let unasked = |key: &PeerKey| !wanted.peers.contains_key(key) && progress.alive.contains(key);
+        let leaves = self.asked.iter().any(unasked);
+        if self.awaited.is_empty() && (awaited > 0 || leaves) {
             self.settled = Some(now);
         }
+        self.asked = wanted.peers.keys().copied().collect();
         let waiting = !self.awaited.is_empty() || self.settled.is_some_and(|at| now < at + SETTLE);
         let mut config = wanted.clone();
         for (key, peer) in leaving(before, wanted) {
@@ -111,5 +116,125 @@ fn is_internal(local_as: Asn, peer: &PeerConfig) -> bool {
         RemoteAs::Exactly(remote) => peer.local_as.unwrap_or(local_as) == remote,
         RemoteAs::Internal => true,
         RemoteAs::External => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peering::{Options, peering};
+    use crate::tests::model;
+
+    const NODES: &str = "\
+apiVersion: corduroy.dev/v1alpha1\nkind: FabricNode\nmetadata: {name: a}\nspec: {addresses: [192.0.2.1/24]}\n---
+apiVersion: corduroy.dev/v1alpha1\nkind: FabricNode\nmetadata: {name: b}\nspec: {addresses: [192.0.2.2/24]}\n---
+apiVersion: corduroy.dev/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor}
+spec: {peerIP: 192.0.2.254, asNumber: 65001}\n";
+    const REFLECTOR: &str = "---
+apiVersion: corduroy.dev/v1alpha1\nkind: BGPPeer\nmetadata: {name: rr}\nspec: {peerIP: 192.0.2.9, asNumber: 64512}\n";
+    const NO_MESH: &str = "---
+apiVersion: corduroy.dev/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}
+spec: {nodeToNodeMeshEnabled: false}\n";
+    const MESH: &str = "192.0.2.2";
+    const RR: &str = "192.0.2.9";
+    const TOR: &str = "192.0.2.254";
+
+    fn wanted(parts: &[&str]) -> Config {
+        peering(&model(&parts.concat()), "a", &Options::default()).config
+    }
+
+    fn keys(addresses: &[&str]) -> BTreeSet<PeerKey> {
+        addresses.iter().map(|a| PeerKey::new(a.parse().unwrap())).collect()
+    }
+
+    fn progress(alive: &[&str], delivered: &[&str]) -> Progress {
+        Progress { alive: keys(alive), delivered: keys(delivered) }
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time(seconds * 1_000_000_000)
+    }
+
+    fn peers(config: &Config) -> BTreeSet<PeerKey> {
+        config.peers.keys().copied().collect()
+    }
+
+    #[test]
+    fn the_mesh_stays_until_the_reflector_has_delivered_and_the_others_had_time_too() {
+        let mut transition = Transition::new();
+        let mesh = transition.step(&wanted(&[NODES]), &Progress::default(), at(0));
+        assert_eq!(peers(&mesh), keys(&[MESH, TOR]));
+        let reflected = wanted(&[NODES, REFLECTOR, NO_MESH]);
+        let both = transition.step(&reflected, &progress(&[MESH, TOR], &[MESH, TOR]), at(10));
+        assert_eq!(peers(&both), keys(&[MESH, RR, TOR]));
+        assert_eq!(transition.kept(&reflected), keys(&[MESH]));
+        assert_eq!(transition.awaited(), &keys(&[RR]));
+        assert_eq!(transition.next_timeout(), None, "the reflector may take as long as it likes");
+        let mesh_peer = &both.peers[&PeerKey::new(MESH.parse().unwrap())];
+        assert!(Arc::ptr_eq(mesh_peer, &mesh.peers[&PeerKey::new(MESH.parse().unwrap())]), "just as it was");
+        let late = transition.step(&reflected, &progress(&[MESH, TOR, RR], &[MESH, TOR]), at(900));
+        assert_eq!(peers(&late), keys(&[MESH, RR, TOR]), "up is not delivered");
+        let delivered = progress(&[MESH, TOR, RR], &[MESH, TOR, RR]);
+        assert_eq!(peers(&transition.step(&reflected, &delivered, at(901))), keys(&[MESH, RR, TOR]));
+        assert_eq!(transition.next_timeout(), Some(at(906)));
+        assert_eq!(peers(&transition.step(&reflected, &delivered, at(906))), keys(&[RR, TOR]));
+        assert_eq!((transition.next_timeout(), transition.awaited().len()), (None, 0));
+    }
+
+    #[test]
+    fn the_reflector_stays_until_the_mesh_has_delivered() {
+        let mut transition = Transition::new();
+        transition.step(&wanted(&[NODES, REFLECTOR, NO_MESH]), &Progress::default(), at(0));
+        let mesh = wanted(&[NODES]);
+        let before = progress(&[RR, TOR], &[RR, TOR]);
+        assert_eq!(peers(&transition.step(&mesh, &before, at(10))), keys(&[MESH, RR, TOR]));
+        let after = progress(&[RR, TOR, MESH], &[RR, TOR, MESH]);
+        assert_eq!(peers(&transition.step(&mesh, &after, at(11))), keys(&[MESH, RR, TOR]));
+        assert_eq!(peers(&transition.step(&mesh, &after, at(16))), keys(&[MESH, TOR]));
+    }
+
+    #[test]
+    fn a_session_that_is_down_or_leads_out_of_the_as_is_not_kept() {
+        let mut transition = Transition::new();
+        transition.step(&wanted(&[NODES]), &Progress::default(), at(0));
+        let without_tor = NODES.split("---\n").take(2).collect::<Vec<_>>().join("---\n");
+        let reflected = wanted(&[&without_tor, REFLECTOR, NO_MESH]);
+        let tor_only = transition.step(&reflected, &progress(&[TOR], &[TOR]), at(1));
+        assert_eq!(peers(&tor_only), keys(&[RR]));
+    }
+
+    #[test]
+    fn a_kept_session_that_ends_does_not_come_back() {
+        let mut transition = Transition::new();
+        transition.step(&wanted(&[NODES]), &Progress::default(), at(0));
+        let reflected = wanted(&[NODES, REFLECTOR, NO_MESH]);
+        transition.step(&reflected, &progress(&[MESH], &[MESH]), at(1));
+        assert_eq!(peers(&transition.step(&reflected, &progress(&[], &[]), at(2))), keys(&[RR, TOR]));
+        let again = transition.step(&reflected, &progress(&[MESH], &[MESH]), at(3));
+        assert_eq!(peers(&again), keys(&[RR, TOR]));
+    }
+
+    #[test]
+    fn a_session_that_leaves_with_nothing_new_gives_the_other_end_its_time() {
+        let mut transition = Transition::new();
+        let both = wanted(&[NODES, REFLECTOR]);
+        transition.step(&both, &Progress::default(), at(0));
+        let up = progress(&[MESH, RR, TOR], &[MESH, RR, TOR]);
+        assert_eq!(peers(&transition.step(&both, &up, at(60))), keys(&[MESH, RR, TOR]));
+        let reflected = wanted(&[NODES, REFLECTOR, NO_MESH]);
+        assert_eq!(peers(&transition.step(&reflected, &up, at(60))), keys(&[MESH, RR, TOR]));
+        assert_eq!(transition.next_timeout(), Some(at(65)));
+        assert_eq!(peers(&transition.step(&reflected, &up, at(65))), keys(&[RR, TOR]));
+    }
+
+    #[test]
+    fn changing_ones_mind_forgets_what_was_awaited() {
+        let mut transition = Transition::new();
+        transition.step(&wanted(&[NODES]), &Progress::default(), at(0));
+        let up = progress(&[MESH, TOR], &[MESH, TOR]);
+        transition.step(&wanted(&[NODES, REFLECTOR, NO_MESH]), &up, at(1));
+        let back = transition.step(&wanted(&[NODES]), &up, at(2));
+        assert_eq!(peers(&back), keys(&[MESH, TOR]));
+        assert!(transition.awaited().is_empty());
     }
 }

@@ -226,8 +226,9 @@ pub struct Peer {
     pub families: Vec<PeerFamily>,
     /// Messages of this session.
     pub messages: MessageCounts,
-    /// Why it went down the last time.
-    pub last_down: Option<Down>,
+    /// What ended the last session, or keeps the next from coming up: who did it and why, with the NOTIFICATION's
+    /// words where there was one.
+    pub last_error: Option<String>,
 }
 
 /// RFC 4271 §8.2.2.
@@ -271,24 +272,14 @@ pub struct PeerFamily {
 pub struct MessageCounts {
     /// UPDATE received.
     pub updates_in: u64,
-    /// UPDATE sent.
-    pub updates_out: u64,
     /// All received.
     pub total_in: u64,
     /// All sent.
     pub total_out: u64,
-    /// UPDATEs treated as withdraw (RFC 7606).
-    pub treated_as_withdraw: u64,
-}
-
-/// The end of a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Down {
-    /// Seconds ago.
-    pub ago: u64,
-    /// Who ended it and why, with NOTIFICATION code, subcode and text where there was one.
-    pub reason: String,
+    /// Octets received.
+    pub bytes_in: u64,
+    /// Octets sent.
+    pub bytes_out: u64,
 }
 
 /// Which routes.
@@ -312,7 +303,7 @@ pub struct RouteQuery {
 /// A page of routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoutePage {
-    /// By family, prefix, then best first.
+    /// In the speaker's own order, the paths of a prefix side by side.
     pub routes: Vec<Route>,
     /// Where the next page begins; none when this is the last.
     pub next: Option<String>,

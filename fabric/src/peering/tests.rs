@@ -1,19 +1,10 @@
-use corduroy_api::{Event, Resource, yaml};
+use corduroy_api::{Event, Resource};
 use corduroy_bgp::policy::{Action, Operator, Otherwise, Source};
 
 use super::*;
+use crate::tests::model;
 
 const API: &str = "apiVersion: corduroy.dev/v1alpha1";
-
-/// A model of these YAML documents; what is refused fails the test with the reasons.
-pub(crate) fn model(documents: &str) -> Model {
-    let mut model = Model::default();
-    for document in yaml::documents(documents) {
-        let value = document.parse().unwrap();
-        model.apply(Event::Put(Resource::read(&value).unwrap()));
-    }
-    model
-}
 
 fn node(name: &str, addresses: &str, more: &str) -> String {
     format!(

@@ -324,3 +324,6 @@ fn established(event: Event) -> Transition {
             => (Idle, NOT_IN_ESTABLISHED),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,7 +149,7 @@ impl FromIterator<Family> for FamilySet {
 }
 
 /// A prefix of one family, host bits zero: the key of a table.
-#[allow(clippy::len_without_is_empty)] // a prefix of length 0 is the default route, not an empty one
+#[allow(clippy::len_without_is_empty, reason = "a prefix of length 0 is the default route, not an empty one")]
 pub trait Prefix: Copy + Eq + Ord + Hash + fmt::Debug + fmt::Display + Into<Net> + 'static {
     /// The family it belongs to.
     const FAMILY: Family;

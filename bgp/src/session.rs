@@ -18,7 +18,7 @@ use crate::wire::notification::FsmError;
 
 /// The events of RFC 4271 §8.1 that occur here, under its names and numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(non_camel_case_types)]
+#[allow(non_camel_case_types, reason = "the names are the RFC's")]
 pub enum Event {
     /// 1
     ManualStart,

@@ -135,24 +135,24 @@ impl Speaker {
     #[must_use]
     pub fn peers(&self) -> Vec<PeerStatus> {
         let status = self.sessions.status().into_iter();
-        status.map(|(id, session)| PeerStatus { session, families: self.rib.families(id) }).collect()
+        status.map(|(id, session)| PeerStatus { session, families: self.rib.query().families(id) }).collect()
     }
 
     /// A page of routes.
     #[must_use]
     pub fn routes(&self, query: &RouteQuery) -> RoutePage {
-        self.rib.routes(query)
+        self.rib.query().routes(query)
     }
 
     /// Every path to a prefix, which step of the decision put each out, and who is told.
     #[must_use]
     pub fn explain(&self, net: Net) -> Explanation {
-        self.rib.explain(net)
+        self.rib.query().explain(net)
     }
 
     /// How much the tables hold.
     #[must_use]
     pub fn sizes(&self) -> Sizes {
-        self.rib.sizes()
+        self.rib.query().sizes()
     }
 }

@@ -134,7 +134,8 @@ fn circumstances() -> String {
         .map(|(_, model)| model);
     let version = |package| say("dpkg-query", &["--show", "--showformat=${Version}", package]);
     format!(
-        "Commit {}, {} × {}, Linux {}, {}; BIRD {}, FRR {} (`coalesce-time 0`, without zebra). Load average at the end: {}.",
+        "Commit {}, {} × {}, Linux {}, {}; BIRD {}, FRR {} (`coalesce-time 0`, without zebra). \
+         Load average at the end: {}.",
         say("git", &["-c", "safe.directory=*", "rev-parse", "--short", "HEAD"]),
         say("nproc", &[]),
         model.unwrap_or("?"),

@@ -29,7 +29,7 @@ pub use view::{Aggregator, Attribute, Attributes, Origin};
 
 /// Type codes of the attributes the table knows.
 pub mod code {
-    #![allow(missing_docs)]
+    #![allow(missing_docs, reason = "the names are the registry's")]
     pub const ORIGIN: u8 = 1;
     pub const AS_PATH: u8 = 2;
     pub const NEXT_HOP: u8 = 3;

@@ -59,10 +59,7 @@ pub(crate) struct View {
     filter: Arc<Compiled>,
     number: u32,
     pub(crate) adj_out: Chunked<AttrId>,
-    /// Prefixes announced.
-    pub(crate) announced: u32,
-    /// Of them, by the peer whose path it is: what that peer is not told.
-    by_source: Vec<u32>,
+    announced: Announced,
     /// While the table is made: prefixes below are in it.
     built: Option<u32>,
     pub(crate) members: Vec<u16>,
@@ -75,6 +72,37 @@ pub(crate) struct View {
     next_walk: u32,
 }
 
+/// How many prefixes a group announces.
+#[derive(Debug, Default)]
+struct Announced {
+    prefixes: u32,
+    /// Of them, by the peer whose path it is: what that peer is not told.
+    by_source: Vec<u32>,
+}
+
+impl Announced {
+    fn add(&mut self, from: u16) {
+        self.prefixes += 1;
+        if from >= NOBODY {
+            return;
+        }
+        let at = usize::from(from);
+        if at >= self.by_source.len() {
+            self.by_source.resize(at + 1, 0);
+        }
+        if let Some(n) = self.by_source.get_mut(at) {
+            *n += 1;
+        }
+    }
+
+    fn remove(&mut self, from: u16) {
+        self.prefixes -= 1;
+        if let Some(n) = self.by_source.get_mut(usize::from(from)).filter(|_| from < NOBODY) {
+            *n -= 1;
+        }
+    }
+}
+
 impl View {
     pub(crate) fn new(key: ExportView, filter: Arc<Compiled>, number: u32) -> Self {
         Self {
@@ -82,8 +110,7 @@ impl View {
             filter,
             number,
             adj_out: Chunked::default(),
-            announced: 0,
-            by_source: Vec::new(),
+            announced: Announced::default(),
             built: Some(0),
             members: Vec::new(),
             waiting: Vec::new(),
@@ -98,22 +125,14 @@ impl View {
         self.built.is_none()
     }
 
-    /// How many announced prefixes are of this peer.
-    pub(crate) fn own(&self, peer: u16) -> u32 {
-        self.by_source.get(usize::from(peer)).copied().unwrap_or(0)
+    /// How many prefixes this peer is told: all but its own.
+    pub(crate) fn advertised(&self, peer: u16) -> u32 {
+        self.announced.prefixes - self.own(peer)
     }
 
-    fn count_source(&mut self, from: u16, up: bool) {
-        if from >= NOBODY {
-            return;
-        }
-        let at = usize::from(from);
-        if at >= self.by_source.len() {
-            self.by_source.resize(at + 1, 0);
-        }
-        if let Some(n) = self.by_source.get_mut(at) {
-            *n = if up { *n + 1 } else { n.saturating_sub(1) };
-        }
+    /// How many announced prefixes are of this peer.
+    pub(crate) fn own(&self, peer: u16) -> u32 {
+        self.announced.by_source.get(usize::from(peer)).copied().unwrap_or(0)
     }
 
     /// Makes at most `budget` prefixes of the table; true when it is made.
@@ -183,12 +202,10 @@ impl View {
             return;
         }
         if !old.is_none() {
-            self.count_source(c.was_from, false);
-            self.announced -= 1;
+            self.announced.remove(c.was_from);
         }
         if !out.is_none() {
-            self.count_source(c.from, true);
-            self.announced += 1;
+            self.announced.add(c.from);
         }
         if old != out {
             env.attrs.retain(out);

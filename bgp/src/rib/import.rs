@@ -1,14 +1,15 @@
 //! Import: what becomes of an attribute set on its way from the Adj-RIB-In into the decision.
 //!
-//! A batch has one attribute set, so everything that does not depend on the prefix is found out once ([`Import::begin`]:
-//! loops, and which rules of the filter could hold at all); a prefix then costs a look at what is left.
+//! A batch has one attribute set, so everything that does not depend on the prefix is found out once
+//! ([`Import::begin`]: loops, and which rules of the filter could hold at all); a prefix then costs a look at what
+//! is left.
 
 use alloc::vec::Vec;
 
 use super::Settings;
 use super::intern::{AttrId, Attrs, GRACEFUL_SHUTDOWN};
 use super::paths::FAULT_SHIFT;
-use super::peers::Peer;
+use super::peers::PeerTables;
 use crate::Family;
 use crate::attrs::Attributes;
 use crate::policy::{Changes, Compiled, Scope, Source, Verdict};
@@ -68,7 +69,7 @@ impl Import {
     /// Begins with the set `attr_in` from `peer`.
     pub(crate) fn begin(
         &mut self,
-        (peer, family): (&Peer, Family),
+        (peer, family): (&PeerTables, Family),
         settings: &Settings,
         attrs: &mut Attrs,
         attr_in: AttrId,
@@ -137,7 +138,7 @@ fn apply(changes: &Changes, attr: AttrId, attrs: &mut Attrs) -> AttrId {
 }
 
 /// The loop checks of RFC 4271 §9.1.2 and RFC 4456 §8, and RFC 4271 §5.1.3 on next hops.
-fn fault(peer: &Peer, settings: &Settings, route: Attributes<'_>) -> Fault {
+fn fault(peer: &PeerTables, settings: &Settings, route: Attributes<'_>) -> Fault {
     let session = &peer.session;
     let allowed = usize::from(session.config.allow_own_as);
     let path = route.as_path();

@@ -107,7 +107,7 @@ fn well_known(community: u32) -> u8 {
     }
 }
 
-#[allow(clippy::cast_possible_truncation)] // the low half is wanted
+#[allow(clippy::cast_possible_truncation, reason = "the low half is wanted")]
 fn low(hash: u64) -> u32 {
     hash as u32
 }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use super::import::{Fault, Import};
 use super::intern::{AttrId, Attrs};
 use super::paths::{LISTED, LOCAL, Path, STALE};
-use super::peers::{AdjIn, Peer, PeerFamily, Peers, peer_type};
+use super::peers::{AdjIn, PeerFamily, PeerTables, Peers, peer_type};
 use super::prefixes::Packed;
 use super::table::Table;
 use super::{Rib, Settings};
@@ -196,7 +196,8 @@ impl Rib {
                 next_view: None,
             };
             let families = [part(import_v4), part(import_v6)];
-            let peer = Peer { session, generation, up: true, notified: false, refused: false, families };
+            let peer =
+                PeerTables { session, generation, up: true, notified: false, refused: false, families };
             self.peers.put(id, peer);
         }
         self.join(id.0);
@@ -382,7 +383,7 @@ impl Rib {
         let (mut reach, mut unreach, begun) = at;
         let id = batch.peer.0;
         let mut p = P::parts(self);
-        let current = |p: &Peer| p.up && !p.refused && p.generation == batch.generation;
+        let current = |p: &PeerTables| p.up && !p.refused && p.generation == batch.generation;
         if !p.peers.get(id).is_some_and(current) {
             return None;
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! RibInput ─► inbox ─► import ─► Table (Adj-RIBs-In and Loc-RIB, one a family) ─► flush: decide ─┬─► journal ─► Change
-//!                     (intern)                                                                  └─► export::Views ─► Bytes
+//!                     (intern)                                                              └─► export::Views ─► Bytes
 //! ```
 //!
 //! [`Rib::handle`] only queues. [`Rib::work`] takes the queue in order, a bounded number of prefixes a call: a session
@@ -10,8 +10,8 @@
 //! call everything touched is decided and encoded, so between calls all tables agree.
 //!
 //! Memory for one IPv4 prefix from one peer, told to one group: 12 B entry, 5 to 10 B index, 16 B path, 4 B in the
-//! peer's list, 4 B in the group's table, and its share of an attribute set (48 B and its bytes), incoming and outgoing.
-//! Nothing is kept per prefix and peer on the way out.
+//! peer's list, 4 B in the group's table, and its share of an attribute set (48 B and its bytes), incoming and
+//! outgoing. Nothing is kept per prefix and peer on the way out.
 //!
 //! Graceful restart (RFC 4724) in these tables: a restarting peer's paths are marked stale and stay in the decision as
 //! they are; its End-of-RIB, or the end of the wait, sweeps what was not announced again. After our own restart nothing
@@ -50,7 +50,7 @@ use jobs::{Item, Job};
 use peers::AdjIn;
 use table::Table;
 
-pub use query::Sizes;
+pub use query::{Query, Sizes};
 
 /// The well-known communities that forbid an announcement, and whether only to another AS.
 pub(crate) const WELL_KNOWN: [(u8, u32, bool); 3] = [
@@ -256,6 +256,12 @@ impl Rib {
             let event = self.said.after_drain.pop_front();
             self.said.outputs.extend(event.map(|(_, _, e)| RibOutput::Event(e)));
         }
+    }
+
+    /// Answers questions.
+    #[must_use]
+    pub fn query(&self) -> Query<'_> {
+        Query::new(self)
     }
 
     /// What the first half must hear.

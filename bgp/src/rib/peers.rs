@@ -16,7 +16,7 @@ pub(crate) const NOBODY: u16 = u16::MAX - 1;
 
 /// A peer: its session, or what is left of the last one while stale routes are kept.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub(crate) struct PeerTables {
     pub(crate) session: Arc<Session>,
     pub(crate) generation: Generation,
     /// Established.
@@ -65,7 +65,7 @@ impl AdjIn {
     }
 }
 
-impl Peer {
+impl PeerTables {
     pub(crate) fn family(&self, family: Family) -> &PeerFamily {
         let [v4, v6] = &self.families;
         match family {
@@ -90,21 +90,21 @@ pub(crate) fn peer_type(session: &Session) -> PeerType {
 /// All peers.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    slots: Vec<Option<Box<Peer>>>,
+    slots: Vec<Option<Box<PeerTables>>>,
 }
 
 impl Peers {
     #[inline]
-    pub(crate) fn get(&self, peer: u16) -> Option<&Peer> {
+    pub(crate) fn get(&self, peer: u16) -> Option<&PeerTables> {
         self.slots.get(usize::from(peer))?.as_deref()
     }
 
     #[inline]
-    pub(crate) fn get_mut(&mut self, peer: u16) -> Option<&mut Peer> {
+    pub(crate) fn get_mut(&mut self, peer: u16) -> Option<&mut PeerTables> {
         self.slots.get_mut(usize::from(peer))?.as_deref_mut()
     }
 
-    pub(crate) fn put(&mut self, peer: PeerId, value: Peer) {
+    pub(crate) fn put(&mut self, peer: PeerId, value: PeerTables) {
         let at = usize::from(peer.0);
         if at >= self.slots.len() {
             self.slots.resize_with(at + 1, || None);
@@ -120,11 +120,11 @@ impl Peers {
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &Peer)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &PeerTables)> {
         (0..).zip(&self.slots).filter_map(|(i, p)| Some((i, p.as_deref()?)))
     }
 
-    pub(crate) fn find(&self, key: PeerKey) -> Option<(u16, &Peer)> {
+    pub(crate) fn find(&self, key: PeerKey) -> Option<(u16, &PeerTables)> {
         self.iter().find(|(_, p)| p.session.key == key)
     }
 

@@ -7,7 +7,7 @@ use super::Rib;
 use super::import::Fault;
 use super::intern::{AttrId, Attrs};
 use super::paths::{BEST, MULTIPATH, Path, STALE};
-use super::peers::Peer;
+use super::peers::PeerTables;
 use super::prefixes::Packed;
 use super::table::{Table, source};
 use crate::attrs::Attributes;
@@ -21,17 +21,27 @@ use crate::status::{
 };
 use crate::{Family, Net};
 
-impl Rib {
+/// Reads the tables; changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    rib: &'a Rib,
+}
+
+impl<'a> Query<'a> {
+    pub(super) fn new(rib: &'a Rib) -> Self {
+        Self { rib }
+    }
+
     /// What a peer has in the tables, a row a family.
     #[must_use]
     pub fn families(&self, peer: PeerId) -> Vec<FamilyStatus> {
         let id = peer.0;
-        let Some(peer) = self.peers.get(id) else { return Vec::new() };
+        let Some(peer) = self.rib.peers.get(id) else { return Vec::new() };
         let has =
             |f: &Family| peer.up && peer.session.families.contains(*f) || peer.family(*f).adj_in.received > 0;
         let views = |f: Family| match f {
-            Family::Ipv4Unicast => &self.v4.views,
-            Family::Ipv6Unicast => &self.v6.views,
+            Family::Ipv4Unicast => &self.rib.v4.views,
+            Family::Ipv6Unicast => &self.rib.v6.views,
         };
         let row = |family: Family| {
             let part = peer.family(family);
@@ -42,7 +52,7 @@ impl Rib {
                 received: part.adj_in.received,
                 accepted: part.adj_in.accepted,
                 stale: part.adj_in.stale,
-                advertised: view.map_or(0, |v| v.announced - v.own(id)),
+                advertised: view.map_or(0, |v| v.advertised(id)),
                 end_of_rib_received: part.end_of_rib_received,
                 end_of_rib_sent: part.end_of_rib_sent,
                 pending: part.next_view.is_some() || part.out.is_some_and(|m| views.pending(&m)),
@@ -55,9 +65,9 @@ impl Rib {
     #[must_use]
     pub fn sizes(&self) -> Sizes {
         Sizes {
-            prefixes: self.v4.prefixes.len() + self.v6.prefixes.len(),
-            attribute_sets: self.attrs.len(),
-            update_groups: self.v4.views.len() + self.v6.views.len(),
+            prefixes: self.rib.v4.prefixes.len() + self.rib.v6.prefixes.len(),
+            attribute_sets: self.rib.attrs.len(),
+            update_groups: self.rib.v4.views.len() + self.rib.v6.views.len(),
         }
     }
 
@@ -65,8 +75,8 @@ impl Rib {
     #[must_use]
     pub fn routes(&self, query: &RouteQuery) -> RoutePage {
         match query.family {
-            Family::Ipv4Unicast => self.page(&self.v4, query),
-            Family::Ipv6Unicast => self.page(&self.v6, query),
+            Family::Ipv4Unicast => self.page(&self.rib.v4, query),
+            Family::Ipv6Unicast => self.page(&self.rib.v6, query),
         }
     }
 
@@ -74,8 +84,8 @@ impl Rib {
     #[must_use]
     pub fn explain(&self, net: Net) -> Explanation {
         match net {
-            Net::V4(n) => self.explain_in(&self.v4, n),
-            Net::V6(n) => self.explain_in(&self.v6, n),
+            Net::V4(n) => self.explain_in(&self.rib.v4, n),
+            Net::V6(n) => self.explain_in(&self.rib.v6, n),
         }
     }
 
@@ -113,11 +123,11 @@ impl Rib {
                 out.extend(used.map(|p| self.route(net, p, p.attr)));
             }
             Which::AdjRibIn(key) => {
-                let Some((id, _)) = self.peers.find(key) else { return };
+                let Some((id, _)) = self.rib.peers.find(key) else { return };
                 out.extend(paths.iter().filter(|p| p.peer == id).map(|p| self.route(net, p, p.attr_in)));
             }
             Which::AdjRibOut(key) => {
-                let Some((id, peer)) = self.peers.find(key) else { return };
+                let Some((id, peer)) = self.rib.peers.find(key) else { return };
                 let view = peer.family(P::FAMILY).out.and_then(|m| table.views.get(m.view));
                 let attr = view.map_or(AttrId::NONE, |v| v.adj_out.at(prefix));
                 let told = table.best(prefix).filter(|p| p.peer != id && !attr.is_none());
@@ -129,12 +139,12 @@ impl Rib {
     fn route(&self, net: Net, path: &Path, attr: AttrId) -> Route {
         Route {
             net,
-            peer: self.peers.key(path.peer),
+            peer: self.rib.peers.key(path.peer),
             best: path.flags & BEST != 0,
             multipath: path.flags & MULTIPATH != 0,
             stale: path.flags & STALE != 0,
-            since: self.began + core::time::Duration::from_secs(path.age.into()),
-            attributes: attributes(&self.attrs, attr),
+            since: self.rib.began + core::time::Duration::from_secs(path.age.into()),
+            attributes: attributes(&self.rib.attrs, attr),
         }
     }
 
@@ -142,7 +152,7 @@ impl Rib {
         let id = table.prefixes.find(net);
         let paths = id.map(|id| table.paths(id)).unwrap_or_default();
         let mut lost = Vec::new();
-        let decision = decide(&table.candidates(paths, &self.peers, &self.attrs), &mut lost);
+        let decision = decide(&table.candidates(paths, &self.rib.peers, &self.rib.attrs), &mut lost);
         let explained = paths.iter().zip(&lost).enumerate().map(|(i, (path, lost))| {
             let attr = if path.attr.is_none() { path.attr_in } else { path.attr };
             let outcome = match lost {
@@ -156,7 +166,8 @@ impl Rib {
             };
             ExplainedPath { route: self.route(net.into(), path, attr), outcome }
         });
-        let advertised = self.peers.iter().filter(|(_, p)| p.up && p.session.families.contains(P::FAMILY));
+        let advertised =
+            self.rib.peers.iter().filter(|(_, p)| p.up && p.session.families.contains(P::FAMILY));
         Explanation {
             net: net.into(),
             paths: explained.collect(),
@@ -172,10 +183,10 @@ impl Rib {
     fn unusable<P: Packed>(&self, path: &Path, net: P) -> Unusable {
         match Fault::unusable(path.flags) {
             Some(Unusable::Policy(_)) | None => {
-                let filter = self.peers.get(path.peer).map(|p| &p.family(P::FAMILY).import);
+                let filter = self.rib.peers.get(path.peer).map(|p| &p.family(P::FAMILY).import);
                 let mut scope = Scope::default();
                 Unusable::Policy(filter.and_then(|f| {
-                    let route = Attributes::new(self.attrs.block(path.attr_in));
+                    let route = Attributes::new(self.rib.attrs.block(path.attr_in));
                     f.scope(route, Source::RemotePeers, &mut scope);
                     f.name(f.verdict(&scope, net))
                 }))
@@ -187,7 +198,7 @@ impl Rib {
     fn told<P: Packed>(
         &self,
         table: &Table<P>,
-        (id, peer): (u16, &Peer),
+        (id, peer): (u16, &PeerTables),
         prefix: Option<u32>,
         net: P,
     ) -> Result<RouteAttributes, Withheld> {
@@ -200,12 +211,12 @@ impl Rib {
         }
         let member: Member = peer.family(P::FAMILY).out.ok_or(Withheld::Pending)?;
         let view = table.views.get(member.view).ok_or(Withheld::Pending)?;
-        let subject = (best.attr, source(best.peer, &self.peers));
-        view.why(subject, net, &self.attrs)?;
+        let subject = (best.attr, source(best.peer, &self.rib.peers));
+        view.why(subject, net, &self.rib.attrs)?;
         if table.views.unread(&member).contains(prefix) {
             return Err(Withheld::Pending);
         }
-        Ok(attributes(&self.attrs, view.adj_out.at(prefix)))
+        Ok(attributes(&self.rib.attrs, view.adj_out.at(prefix)))
     }
 }
 

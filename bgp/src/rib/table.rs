@@ -67,7 +67,8 @@ struct Scratch {
 }
 
 /// What of the Loc-RIB has changed and was not drained: a bit a prefix, so that it is bounded and several changes of
-/// one prefix are one. It starts with the first drain, which sees everything; a speaker that nobody drains pays nothing.
+/// one prefix are one. It starts with the first drain, which sees everything; a speaker that nobody drains pays
+/// nothing.
 #[derive(Debug, Default)]
 struct Journal {
     started: bool,

@@ -405,7 +405,7 @@ impl World {
         for family in Family::ALL {
             let query =
                 RouteQuery { family, table: Table::LocRib, select: Select::All, from: 0, scan: u32::MAX };
-            for r in self.rib.routes(&query).routes.iter().filter(|r| r.best) {
+            for r in self.rib.query().routes(&query).routes.iter().filter(|r| r.best) {
                 let peer = r.peer.map(|k| self.sessions.iter().position(|s| s.key == k).unwrap());
                 best.insert(r.net, peer.map(|p| u16::try_from(p).unwrap()));
             }
@@ -436,7 +436,7 @@ impl World {
             let remote = &self.remotes[usize::from(peer)];
             assert_eq!(remote.held, expected, "{why}: what peer {peer} holds");
             assert_eq!(remote.end_of_rib.len(), 2, "{why}: peer {peer} has heard End-of-RIB");
-            let rows = self.rib.families(PeerId(peer));
+            let rows = self.rib.query().families(PeerId(peer));
             let advertised: u32 = rows.iter().map(|r| r.advertised).sum();
             assert_eq!(advertised as usize, expected.len(), "{why}: advertised to {peer}");
             let received: u32 = rows.iter().map(|r| r.received).sum();
@@ -569,7 +569,7 @@ fn random_world(seed: u64, cluster: bool) {
     }
     world.settle();
     let _more = world.work(100_000);
-    let sizes = world.rib.sizes();
+    let sizes = world.rib.query().sizes();
     assert_eq!(
         (sizes.prefixes, sizes.attribute_sets, sizes.update_groups),
         (0, 0, 0),

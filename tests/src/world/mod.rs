@@ -21,7 +21,7 @@
 //! | Judge | Question |
 //! |---|---|
 //! | [`oracle::Oracle`] | at rest: is every Loc-RIB and every route on every session what the RFCs make of the plan? |
-//! | [`check::Record`] | always: nothing is announced that its sender cannot have; what stays in an AS does not leave it |
+//! | [`check::Record`] | always: nothing is announced that its sender cannot have, or that must not leave an AS |
 //! | | through a graceful restart: no Loc-RIB loses a route that is still there |
 //! | | no session ends that nothing ended; End-of-RIB is reported behind the routes it closes |
 //! | fence | at the end a new route of every router arrives wherever it must: all that was sent before was read |

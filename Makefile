@@ -10,7 +10,12 @@ root := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 as_root := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(root)"
 built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 
-.PHONY: test setup fmt clippy tidy unit binaries live doctest doc check bench
+.PHONY: demo test setup fmt clippy tidy unit binaries live doctest doc check bench
+
+# Two racks, three nodes, pods, BIRD, GoBGP and a reflector in network namespaces, shown at work. KEEP=1 leaves them up
+# until Enter is pressed.
+demo: setup binaries
+	@$(stage) demo $(root) env $(built) $(CARGO_TARGET_DIR)/debug/demo
 
 test: setup fmt clippy tidy unit live doctest doc
 

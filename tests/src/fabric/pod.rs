@@ -81,7 +81,6 @@ fn call(
         "cniVersion": "1.1.0",
         "name": "corduroy",
         "type": "corduroy",
-        "agentSocket": node.socket("cni.sock"),
         "runDir": node.socket(""),
     });
     if let (Some(previous), Some(fields)) = (previous, config.as_object_mut()) {

@@ -110,6 +110,6 @@ pub struct SeenLink {
     pub index: u32,
     /// What it is and how it is set.
     pub link: Link,
-    /// It can pass packets (IFF_LOWER_UP, IFF_RUNNING): for a veth, both ends are up.
+    /// It has a carrier (IFF_LOWER_UP): for a veth, the other end is up.
     pub running: bool,
 }

@@ -22,17 +22,18 @@ pub struct State {
     /// Routes of our protocol that are not as we write them (another metric, attributes we never set), as
     /// (destination, metric): to be deleted.
     pub stray_routes: BTreeSet<(IpNet, u32)>,
-    /// Permanent neighbours by interface and address.
+    /// Permanent neighbours on interfaces with names of ours, by interface and address.
     pub neighbours: BTreeMap<(LinkName, IpAddr), Mac>,
-    /// Permanent FDB entries of VXLAN devices by interface and MAC.
+    /// FDB entries of `vxlan-cord`, by interface and MAC.
     pub fdb: BTreeMap<(LinkName, Mac), IpAddr>,
     /// The switches of [`Sysctl::global`] and of [`Sysctl::of`] every interface; one the kernel does not have
     /// is missing.
     pub sysctls: BTreeMap<Sysctl, u32>,
     /// Our nftables table; `None` when there is none.
     pub nft: Option<nft::Table>,
-    /// Routes by way of a gateway that others made (an administrator, DHCP, router advertisements), the default routes
-    /// among them: how what is not on the link is reached. Of several to one destination the one of the lowest metric.
+    /// Routes by way of a gateway that others made (an administrator, DHCP, router advertisements), the
+    /// default routes among them: how what is not on the link is reached. Of several to one destination the
+    /// one of the lowest metric.
     pub gateways: BTreeMap<IpNet, Gateway>,
     /// What the kernel can do.
     pub features: Features,
@@ -115,8 +116,12 @@ impl State {
     /// What in this state is fact for `desired`.
     #[must_use]
     pub fn facts(&self) -> Facts {
-        let mut facts =
-            Facts { features: self.features, foreign_drops: self.foreign_drops.clone(), ..Facts::default() };
+        let mut facts = Facts {
+            gateways: self.gateways.clone(),
+            features: self.features,
+            foreign_drops: self.foreign_drops.clone(),
+            ..Facts::default()
+        };
         for (name, seen) in &self.links {
             if name.is_ours() {
                 facts.macs.extend(seen.link.mac.map(|mac| (*name, mac)));
@@ -146,7 +151,8 @@ impl Facts {
             .max_by_key(|(name, _, _, len)| (*len, core::cmp::Reverse(*name)))
             .map(|(name, uplink, _, _)| (*name, uplink))
     }
-    /// The gateway towards `addr`, by the longest match, when its interface is running. For what is not on the link.
+    /// The gateway towards `addr`, by the longest match, when its interface is running. For what is not on
+    /// the link.
     #[must_use]
     pub fn gateway(&self, addr: IpAddr) -> Option<Gateway> {
         let usable = self.gateways.iter().filter(|(net, gateway)| {

@@ -90,7 +90,7 @@ impl Field {
     #[must_use]
     pub fn family(self) -> Option<Family> {
         match self {
-            Self::Saddr(family) | Self::Daddr(family) => Some(family),
+            Self::Saddr(family) | Self::Daddr(family) | Self::IcmpType(family) => Some(family),
             _ => None,
         }
     }
@@ -321,4 +321,18 @@ pub enum Expr {
     Masquerade,
     /// End here.
     Verdict(Verdict),
+    /// Found, and not something we write: somebody else's, by the kernel's name for it. Never asked for.
+    Other(String),
+}
+
+impl Expr {
+    /// The fields it looks at.
+    #[must_use]
+    pub fn fields(&self) -> &[Field] {
+        match self {
+            Self::Match(what) => core::slice::from_ref(&what.field),
+            Self::InSet(fields, _) | Self::NotInSet(fields, _) | Self::Vmap(fields, _) => fields,
+            _ => &[],
+        }
+    }
 }

@@ -154,6 +154,8 @@ pub enum SetKind {
     Hash(Vec<DataType>),
     /// Networks and ranges of one field.
     Interval(DataType),
+    /// Found, and not of a kind we make: somebody else made it. Never asked for.
+    Other,
 }
 
 impl Set {

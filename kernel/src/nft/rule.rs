@@ -17,8 +17,7 @@ use super::value::Limit;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rule {
-    /// What it does, in order.
-    pub exprs: Vec<Expr>,
+    exprs: Vec<Expr>,
     /// What it is for, shown by `nft list`: at most 127 octets, longer ones are cut.
     pub comment: Option<String>,
 }
@@ -29,9 +28,22 @@ impl Rule {
     pub fn new() -> Self {
         Self::default()
     }
-    fn then(mut self, expr: Expr) -> Self {
+    /// …and then this.
+    ///
+    /// A test that the next step implies anyway (`meta nfproto ipv4` right before `ip saddr`) is left out, so
+    /// that one meaning has one form and a rule read back equals the rule written.
+    #[must_use]
+    pub fn then(mut self, expr: Expr) -> Self {
+        while self.exprs.last().is_some_and(|last| implied(last, &expr)) {
+            self.exprs.pop();
+        }
         self.exprs.push(expr);
         self
+    }
+    /// What it does, in order.
+    #[must_use]
+    pub fn exprs(&self) -> &[Expr] {
+        &self.exprs
     }
     /// …if this matches.
     #[must_use]
@@ -118,5 +130,32 @@ impl Rule {
     pub fn comment(mut self, text: &str) -> Self {
         self.comment = Some(text.into());
         self
+    }
+}
+
+/// Is `test` what a header field of `next` implies?
+fn implied(test: &Expr, next: &Expr) -> bool {
+    let Expr::Match(test) = test else { return false };
+    let by = |field: &Field| {
+        let family = field.family().is_some_and(|family| *test == Match::nfproto(family));
+        family || field.protocol().is_some_and(|protocol| *test == Match::l4proto(protocol))
+    };
+    next.fields().iter().any(by)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Family;
+    use crate::nft::L4;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_test_that_the_next_step_implies_is_left_out() {
+        let dport = Match::dport(L4::Tcp, 179, 179);
+        let rule = Rule::new().when(Match::nfproto(Family::V4)).when(Match::l4proto(6)).when(dport).accept();
+        assert_eq!(rule.to_string(), "meta nfproto ipv4 tcp dport 179 accept");
+        let other = Rule::new().when(Match::l4proto(6)).counter().when(dport);
+        assert_eq!(other.to_string(), "meta l4proto tcp counter tcp dport 179");
     }
 }

@@ -1,7 +1,7 @@
 //! The table as text, in the syntax `nft -f` reads.
 //!
-//! This is what people and tests read. It says what a rule does and nothing of how: no handles, no counters' values, no
-//! tests that a header field implies.
+//! This is what people and tests read. It says what a rule does and nothing of how: no handles, no counters'
+//! values, no tests that a header field implies.
 
 use core::fmt::{self, Display, Formatter};
 
@@ -28,6 +28,7 @@ fn write_set(f: &mut Formatter<'_>, name: &Name, set: &Set) -> fmt::Result {
     let fields = match &set.kind {
         SetKind::Hash(fields) => fields.as_slice(),
         SetKind::Interval(field) => core::slice::from_ref(field),
+        SetKind::Other => &[],
     };
     f.write_str("\t\ttype ")?;
     list(f, fields, " . ")?;
@@ -96,11 +97,11 @@ impl Display for Hook {
 
 impl Display for Rule {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        list(f, &self.exprs, " ")?;
+        list(f, self.exprs(), " ")?;
         match &self.comment {
             None => Ok(()),
             Some(text) => {
-                f.write_str(if self.exprs.is_empty() { "comment " } else { " comment " })?;
+                f.write_str(if self.exprs().is_empty() { "comment " } else { " comment " })?;
                 quoted(f, text)
             }
         }
@@ -146,6 +147,7 @@ impl Display for Expr {
             Self::Notrack => f.write_str("notrack"),
             Self::Masquerade => f.write_str("masquerade fully-random"),
             Self::Verdict(verdict) => verdict.fmt(f),
+            Self::Other(name) => write!(f, "<{name}>"),
         }
     }
 }
@@ -244,6 +246,7 @@ impl Display for Value {
             Self::IfNamePrefix(name) => write!(f, "\"{name}*\""),
             Self::Addr(addr) => addr.fmt(f),
             Self::Net(net) => net.fmt(f),
+            Self::Range(first, last) => write!(f, "{first}-{last}"),
             Self::Nfproto(Family::V4) => f.write_str("ipv4"),
             Self::Nfproto(Family::V6) => f.write_str("ipv6"),
             Self::Proto(number) => protocol(f, *number),

@@ -50,17 +50,19 @@ pub enum Value {
     IfName(LinkName),
     /// Every interface whose name begins so, written `cord*`. Not in sets.
     IfNamePrefix(LinkName),
-    /// An address.
+    /// An address. In hash sets only.
     Addr(IpAddr),
-    /// All addresses of a network. Not in hash sets.
+    /// All addresses of a network. In interval sets only, single addresses too (as /32 or /128).
     Net(IpNet),
+    /// Addresses from first to last that are not a network. Found in interval sets, never asked for.
+    Range(IpAddr, IpAddr),
     /// A family (`meta nfproto`). Not in sets.
     Nfproto(Family),
     /// A transport protocol by number.
     Proto(u8),
-    /// A port.
+    /// A port. In hash sets only.
     Port(u16),
-    /// Ports from first to last. Not in hash sets.
+    /// Ports from first to last. In interval sets only, single ports too.
     Ports(u16, u16),
     /// A mark.
     Mark(u32),
@@ -75,12 +77,17 @@ pub enum Value {
 }
 
 impl Value {
+    /// Is it a member of interval sets, not of hash sets?
+    #[must_use]
+    pub fn is_interval(&self) -> bool {
+        matches!(self, Self::Net(_) | Self::Range(..) | Self::Ports(..))
+    }
     /// The type of set field it fits; `None` when it can't stand in a set.
     #[must_use]
     pub fn data_type(&self) -> Option<DataType> {
         match self {
             Self::IfName(_) => Some(DataType::IfName),
-            Self::Addr(addr) => Some(DataType::addr(Family::of(*addr))),
+            Self::Addr(addr) | Self::Range(addr, _) => Some(DataType::addr(Family::of(*addr))),
             Self::Net(net) => Some(DataType::addr(net.family())),
             Self::Proto(_) => Some(DataType::Proto),
             Self::Port(_) | Self::Ports(..) => Some(DataType::Port),

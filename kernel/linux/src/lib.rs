@@ -1,0 +1,122 @@
+//! The real kernel behind [`corduroy_kernel`]: reads a [`State`], applies a [`Plan`], watches for changes.
+//!
+//! Everything is blocking and quick: a question to the kernel is answered before the call returns, so a
+//! caller on an event loop gives [`Kernel`] a thread of its own and waits for [`Watch`] by its descriptor.
+//!
+//! - Routes go in raw batches of up to 256 messages per `sendmsg`, an answer asked for on the last one only.
+//! - Our table goes in one nf_tables transaction per [`corduroy_kernel::Op::Nft`]. No generation is checked: another
+//!   program that writes its own tables all day can't make ours fail.
+//! - Links, addresses and neighbours are written with the message types of rtnetlink, over the same sockets.
+//! - Dumps are filtered by the kernel (strict check) and begun again when they were disturbed.
+//!
+//! `unsafe` is confined to the modules of system calls: sockets, namespaces, epoll.
+
+mod address;
+mod apply;
+mod conntrack;
+mod error;
+mod features;
+mod index;
+mod link;
+mod neighbour;
+mod netns;
+mod nft;
+mod pod;
+mod read;
+mod route;
+mod socket;
+mod sysctl;
+mod watch;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use corduroy_kernel::{Features, NetnsId, OpResult, Plan, State};
+
+pub use error::KernelError;
+pub use watch::Watch;
+
+use error::netlink;
+use index::Index;
+use socket::{Protocol, Socket};
+
+/// The kernel of one network namespace.
+pub struct Kernel {
+    route: Socket,
+    nft: Socket,
+    /// The namespace this kernel is of; `None`: that of the thread that opened it, which must be every
+    /// thread's.
+    netns: Option<Arc<OwnedFd>>,
+    index: Index,
+    pods: BTreeMap<NetnsId, OwnedFd>,
+    next_pod: u32,
+    features: Features,
+}
+
+impl Kernel {
+    /// Open the kernel of the namespace `netns`, or of the calling thread, and find out what it can do.
+    ///
+    /// # Errors
+    /// The namespace can't be entered, or a netlink socket can't be had.
+    pub fn open(netns: Option<OwnedFd>) -> Result<Self, KernelError> {
+        let netns = netns.map(Arc::new);
+        let (route, nft) = within(netns.as_ref(), || {
+            Ok::<_, std::io::Error>((Socket::open(Protocol::Route)?, Socket::open(Protocol::Netfilter)?))
+        })?
+        .map_err(netlink("open a socket"))?;
+        let features = features::find();
+        Ok(Self { route, nft, netns, index: Index::default(), pods: BTreeMap::new(), next_pod: 0, features })
+    }
+    /// Hold a pod's namespace open under an id that operations name it by.
+    pub fn hold(&mut self, netns: OwnedFd) -> NetnsId {
+        let id = NetnsId(self.next_pod);
+        self.next_pod = self.next_pod.wrapping_add(1);
+        self.pods.insert(id, netns);
+        id
+    }
+    /// Let go of a pod's namespace. What names it later fails as missing.
+    pub fn release(&mut self, id: NetnsId) {
+        self.pods.remove(&id);
+    }
+    /// Read everything.
+    ///
+    /// # Errors
+    /// The kernel could not be asked; a part that it does not have (IPv6, nf_tables) is empty instead.
+    pub fn read(&mut self) -> Result<State, KernelError> {
+        read::all(self)
+    }
+    /// Read again what these changes say may be different.
+    ///
+    /// # Errors
+    /// As [`Kernel::read`]; the state is then to be read as a whole.
+    pub fn refresh<'a>(
+        &mut self,
+        state: &mut State,
+        changes: impl IntoIterator<Item = &'a corduroy_kernel::Changed>,
+    ) -> Result<(), KernelError> {
+        changes.into_iter().try_for_each(|change| read::refresh(self, state, change))
+    }
+    /// Perform a plan, in order. One result for each operation.
+    pub fn apply(&mut self, plan: &Plan) -> Vec<OpResult> {
+        apply::apply(self, &plan.ops)
+    }
+    /// Watch for what others change. What this `Kernel` itself changes in routes, neighbours and our table is
+    /// not reported; its changes of links and addresses are.
+    ///
+    /// # Errors
+    /// A socket can't be had.
+    pub fn watch(&self) -> Result<Watch, KernelError> {
+        let ports = (self.route.port(), self.nft.port());
+        within(self.netns.as_ref(), || Watch::open(ports))?.map_err(netlink("watch"))
+    }
+}
+
+/// Run `work` in the namespace, or here when there is none.
+fn within<T: Send>(netns: Option<&Arc<OwnedFd>>, work: impl FnOnce() -> T + Send) -> Result<T, KernelError> {
+    match netns {
+        None => Ok(work()),
+        Some(netns) => netns::inside(netns, work).map_err(KernelError::Netns),
+    }
+}

@@ -1,0 +1,211 @@
+//! Watching: two multicast sockets and one descriptor to wait for.
+//!
+//! The kernel filters for us (see `filter`): routes of other routing daemons, ARP's daily business, other programs'
+//! tables and what our own sockets wrote never wake the agent. What is left says *what to read again*, never
+//! what is there: events can be lost, and IPv4 routes vanish with their interface without one.
+#![allow(unsafe_code, reason = "epoll has no wrapper in std")]
+
+mod filter;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use corduroy_kernel::{Changed, LinkName};
+
+use crate::index::Index;
+use crate::nft::decode;
+use crate::socket::{Protocol, Socket, bind, receive, set_option};
+use crate::wire::{Batch, Message, Messages, ne32};
+use crate::{address, link, neighbour, route};
+
+const RTMGRP_LINK: u32 = 0x1;
+const RTMGRP_NEIGH: u32 = 0x4;
+const RTMGRP_IPV4_IFADDR: u32 = 0x10;
+const RTMGRP_IPV4_ROUTE: u32 = 0x40;
+const RTMGRP_IPV6_IFADDR: u32 = 0x100;
+const RTMGRP_IPV6_ROUTE: u32 = 0x400;
+/// NFNLGRP_NFTABLES as a bit.
+const NFTABLES: u32 = 1 << 6;
+/// The default of 212,992 octets loses events when somebody changes 100,000 routes at once.
+const RECEIVE_BUFFER: i32 = 16 << 20;
+/// Octets of one datagram at most.
+const DATAGRAM: usize = 64 * 1024;
+
+/// A stream of [`Changed`]. Wait for its descriptor to become readable, then [`Watch::drain`].
+pub struct Watch {
+    ready: OwnedFd,
+    route: OwnedFd,
+    nft: Option<OwnedFd>,
+    index: Index,
+    buf: Vec<u8>,
+}
+
+impl Watch {
+    /// Watch the namespace of the calling thread; `ours` are the ports whose changes are not reported.
+    pub(crate) fn open(ours: (u32, u32)) -> io::Result<Self> {
+        let route = subscribe(libc::NETLINK_ROUTE, route_groups())?;
+        let _ = filter::attach(route.as_fd(), &filter::route(ours.0));
+        // A kernel without nf_tables has no such group; there is nothing to watch then.
+        let nft = subscribe(libc::NETLINK_NETFILTER, NFTABLES).ok();
+        if let Some(nft) = &nft {
+            let _ = filter::attach(nft.as_fd(), &filter::nft(ours.1));
+        }
+        let ready = epoll([Some(&route), nft.as_ref()].into_iter().flatten())?;
+        let mut watch = Self { ready, route, nft, index: Index::default(), buf: vec![0; DATAGRAM] };
+        watch.learn_links()?;
+        Ok(watch)
+    }
+    /// Everything that happened since the last call, without waiting.
+    pub fn drain(&mut self) -> BTreeSet<Changed> {
+        let mut changed = BTreeSet::new();
+        self.drain_route(&mut changed);
+        self.drain_nft(&mut changed);
+        if changed.contains(&Changed::Overrun) {
+            // What was lost may have been the birth of an interface.
+            let _ = self.learn_links();
+            return BTreeSet::from([Changed::Overrun]);
+        }
+        changed
+    }
+    /// Wait until something happened, at most so long, and drain.
+    pub fn wait(&mut self, timeout: Duration) -> BTreeSet<Changed> {
+        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        let mut poll = libc::pollfd { fd: self.ready.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one pollfd that outlives the call. Interrupted or timed out: there is just less to drain.
+        unsafe { libc::poll(&raw mut poll, 1, millis) };
+        self.drain()
+    }
+
+    fn drain_route(&mut self, changed: &mut BTreeSet<Changed>) {
+        while let Some(n) = next(self.route.as_fd(), &mut self.buf, changed) {
+            for message in Messages(self.buf.get(..n).unwrap_or_default()) {
+                what_changed(message, &mut self.index, changed);
+            }
+        }
+    }
+    fn drain_nft(&mut self, changed: &mut BTreeSet<Changed>) {
+        let Some(nft) = &self.nft else { return };
+        while let Some(n) = next(nft.as_fd(), &mut self.buf, changed) {
+            if Messages(self.buf.get(..n).unwrap_or_default()).any(decode::is_ours) {
+                changed.insert(Changed::Nft);
+            }
+        }
+    }
+    /// Events name interfaces by number.
+    fn learn_links(&mut self) -> io::Result<()> {
+        let mut socket = Socket::open(Protocol::Route)?;
+        let ask = |batch: &mut Batch, seq| link::ask(batch, seq, None);
+        let links: Vec<_> = socket.dump(ask, |found: &mut Vec<_>, m| found.extend(link::parse(m)))?;
+        links.into_iter().for_each(|seen| self.index.insert(seen.link.name, seen.index));
+        Ok(())
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ready.as_fd()
+    }
+}
+
+impl AsRawFd for Watch {
+    fn as_raw_fd(&self) -> i32 {
+        self.ready.as_raw_fd()
+    }
+}
+
+fn what_changed(message: Message<'_>, index: &mut Index, changed: &mut BTreeSet<Changed>) {
+    match message.kind {
+        link::RTM_NEWLINK | link::RTM_DELLINK => {
+            let Some(seen) = link::parse(message) else { return };
+            // An interface renamed is two: the one that was and the one that is.
+            changed.extend(index.name(seen.index).map(Changed::Link));
+            changed.insert(Changed::Link(seen.link.name));
+            forget_number(index, seen.index);
+            if message.kind == link::RTM_NEWLINK {
+                index.insert(seen.link.name, seen.index);
+            }
+        }
+        address::RTM_NEWADDR | address::RTM_DELADDR => {
+            changed.extend(address::parse(message, index).map(|found| Changed::Addresses(found.dev)));
+            if message.kind == address::RTM_DELADDR {
+                // Routes with that source are gone, on whatever interface.
+                changed.insert(Changed::Routes);
+            }
+        }
+        route::RTM_NEWROUTE | route::RTM_DELROUTE => {
+            changed.insert(Changed::Routes);
+        }
+        neighbour::RTM_NEWNEIGH | neighbour::RTM_DELNEIGH if is_ours(message, index) => {
+            changed.insert(Changed::Neighbours);
+        }
+        _ => {}
+    }
+}
+
+fn is_ours(message: Message<'_>, index: &Index) -> bool {
+    ne32(message.body, 4).and_then(|number| index.name(number)).is_some_and(|name: LinkName| name.is_ours())
+}
+
+fn forget_number(index: &mut Index, number: u32) {
+    if let Some(name) = index.name(number) {
+        index.forget(name);
+    }
+}
+
+fn route_groups() -> u32 {
+    let v4 = RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE;
+    let v6 = RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE;
+    RTMGRP_LINK | RTMGRP_NEIGH | v4 | v6
+}
+
+fn subscribe(protocol: i32, groups: u32) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no pointers; the result is checked.
+    let raw = unsafe { libc::socket(libc::AF_NETLINK, kind, protocol) };
+    if raw < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `raw` is a descriptor nobody else owns.
+    let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+    // Without CAP_NET_ADMIN in the first user namespace the buffer stays smaller; overruns are noticed
+    // anyway.
+    let _ = set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &RECEIVE_BUFFER);
+    bind(fd.as_fd(), groups)?;
+    Ok(fd)
+}
+
+/// The next datagram; `None` when there is none. Lost events are noted and reading goes on.
+fn next(fd: BorrowedFd<'_>, buf: &mut [u8], changed: &mut BTreeSet<Changed>) -> Option<usize> {
+    loop {
+        match receive(fd, buf, 0) {
+            Ok(n) => return Some(n),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                changed.insert(Changed::Overrun);
+            }
+            Err(_) => return None,
+        }
+    }
+}
+
+fn epoll<'a>(sockets: impl Iterator<Item = &'a OwnedFd>) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; the result is checked.
+    let raw = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    if raw < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `raw` is a descriptor nobody else owns.
+    let epoll = unsafe { OwnedFd::from_raw_fd(raw) };
+    for socket in sockets {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN.cast_unsigned(), u64: 0 };
+        // SAFETY: both descriptors are open, the event outlives the call.
+        let rc = unsafe {
+            libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &raw mut event)
+        };
+        if rc < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(epoll)
+}

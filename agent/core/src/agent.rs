@@ -19,8 +19,7 @@
 //! Nothing is done to kernel, peers or datastore before every kind of resource has been said (or can't be had) and the
 //! kernel was read once.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use corduroy_api::{Event, Kind};
@@ -34,14 +33,15 @@ use crate::endpoints::{self, Endpoints};
 use crate::former::Former;
 use crate::key::Key;
 use crate::known::Known;
-use crate::me::{Me, TunnelAddresses, Wanted};
+use crate::me::{Me, TunnelAddresses};
 use crate::reconcile::Reconciler;
 use announcer::Announcer;
-use reading::Reading;
+use course::Course;
 use wiring::Wiring;
 
 mod announcer;
 mod conditions;
+mod course;
 mod endpoint_side;
 mod gate;
 mod intake;
@@ -50,33 +50,18 @@ mod observe;
 mod own_node;
 mod reading;
 mod sessions;
+mod settings;
 mod settle;
 mod tunnels;
 mod wiring;
 
 pub use conditions::conditions;
-pub use io::{Input, Note, Output};
+pub use io::{Input, Note, Output, Read};
 pub use own_node::Declared;
+pub use settings::Settings;
 
 /// How long routes of a former run stay at most without a word from their owners.
 pub const HOLD: Duration = Duration::from_secs(120);
-
-/// What does not change while the process runs.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// This node's name.
-    pub node: String,
-    /// This machine's identity.
-    pub uid: String,
-    /// Its IPv4 address.
-    pub v4: Wanted,
-    /// Its IPv6 address.
-    pub v6: Wanted,
-    /// What the configuration says of its FabricNode.
-    pub declared: Declared,
-    /// How sessions are made.
-    pub peering: peering::Options,
-}
 
 /// The agent.
 #[derive(Debug)]
@@ -93,23 +78,6 @@ pub struct Agent {
     sessions: sessions::Sessions,
     course: Course,
     out: VecDeque<Output>,
-}
-
-/// How far things are.
-#[derive(Debug, Default)]
-struct Course {
-    /// Everything was said and read: the agent acts.
-    open: bool,
-    reading: Reading,
-    /// Why pods are not served, as they were told last.
-    told_ready: Option<Result<(), String>>,
-    told_mtu: Option<u32>,
-    told_pools: bool,
-    /// What is announced may have to change.
-    announce: bool,
-    /// Next hops whose routes may go another way.
-    hops: BTreeSet<IpAddr>,
-    noted: BTreeSet<String>,
 }
 
 impl Agent {
@@ -137,9 +105,7 @@ impl Agent {
             course: Course::default(),
             out: VecDeque::new(),
         };
-        if agent.course.reading.start(Time(0)) {
-            agent.out.push_back(Output::Read);
-        }
+        settle::touch_kernel(&mut agent, Time(0));
         agent
     }
 
@@ -158,7 +124,7 @@ impl Agent {
             }
             Input::Read(state) => self.read(*state, now),
             Input::Applied(results) => self.applied(results, now),
-            Input::Changed(_) => self.course.reading.want(),
+            Input::Changed(changed) => self.course.reading.want(changed),
             Input::LocRib(changes) => {
                 intake::loc_rib(&mut self.known, &mut self.reconciler, &mut self.former, &changes);
             }
@@ -259,7 +225,7 @@ impl Agent {
     fn applied(&mut self, results: Vec<OpResult>, now: Time) {
         let outcome = self.reconciler.applied(results, now);
         if outcome.reread {
-            self.course.reading.want();
+            self.course.reading.want_everything();
         }
         let is_ours = |key: &Key| matches!(key, Key::Route(dst) if self.known.owned.contains(dst));
         self.course.announce |= outcome.done.iter().any(is_ours);

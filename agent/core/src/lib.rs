@@ -35,3 +35,6 @@ pub mod me;
 pub mod nodes;
 pub mod pods;
 pub mod reconcile;
+
+#[cfg(test)]
+mod testing;

@@ -55,7 +55,7 @@ impl Agent {
     }
 
     fn tell_endpoints(&mut self, now: Time) {
-        if !std::mem::replace(&mut self.course.told_pools, true) {
+        if self.course.open && !std::mem::replace(&mut self.course.told_pools, true) {
             let usable = self.known.pools.iter().filter(|pool| {
                 let in_force = blocks::pool_of(&self.known.model, pool.cidr.network());
                 let is_in_force = in_force.is_some_and(|p| p.metadata.name == pool.metadata.name);

@@ -58,7 +58,7 @@ pub enum Input {
 #[derive(Debug)]
 pub enum Output {
     /// Read the kernel, and say [`Input::Read`]. Nothing is applied meanwhile.
-    Read,
+    Read(Read),
     /// Apply this, and say [`Input::Applied`].
     Apply(Plan),
     /// The speaker is to be this. The first one makes it; the port is where it listens.
@@ -83,6 +83,15 @@ pub enum Output {
     Answer(RequestId, Box<CniAnswer>),
     /// For the log.
     Note(Note),
+}
+
+/// How much of the kernel is to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Everything there is.
+    Everything,
+    /// Only what these changes say may be different; the rest is as in this state.
+    Again(Box<State>, Vec<Changed>),
 }
 
 /// Something for the log. Its `Display` is one line for people.

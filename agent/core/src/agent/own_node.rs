@@ -1,7 +1,7 @@
 //! This node's FabricNode: what of it is ours to write, and writing it by compare-and-swap.
 //!
-//! The agent owns identity, addresses and tunnels. Labels, annotations, AS number and cluster id are the operator's; the
-//! agent's configuration may set some of them, and leaves alone what it does not name.
+//! The agent owns identity, addresses and tunnels. Labels, annotations, AS number and cluster id are the
+//! operator's; the agent's configuration may set some of them, and leaves alone what it does not name.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

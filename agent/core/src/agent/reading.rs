@@ -1,11 +1,14 @@
-//! When the kernel is read: at the start, after somebody else changed it, after it refused something.
+//! When the kernel is read, and how much of it: everything at the start, after events were lost and after it refused
+//! something; what others changed after they did.
 //!
 //! Reads and plans take turns, so that what was read is what is there. A storm of foreign changes costs one read in
 //! [`APART`]; the first is answered at once.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use corduroy_bgp::Time;
+use corduroy_kernel::Changed;
 
 /// The least time between two reads.
 const APART: Duration = Duration::from_millis(100);
@@ -15,14 +18,33 @@ const APART: Duration = Duration::from_millis(100);
 pub(super) struct Reading {
     done: bool,
     asked: bool,
-    wanted: bool,
+    everything: bool,
+    changes: BTreeSet<Changed>,
     not_before: Time,
 }
 
+/// How much to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Everything there is.
+    Everything,
+    /// What these say may be different.
+    Changes(Vec<Changed>),
+}
+
 impl Reading {
-    /// Something is not as the picture has it.
-    pub(super) fn want(&mut self) {
-        self.wanted = true;
+    /// The picture is wrong somewhere.
+    pub(super) fn want_everything(&mut self) {
+        self.everything = true;
+    }
+
+    /// Somebody changed this.
+    pub(super) fn want(&mut self, changed: Changed) {
+        if changed == Changed::Overrun {
+            self.everything = true;
+        } else {
+            self.changes.insert(changed);
+        }
     }
 
     /// Was it ever read?
@@ -35,16 +57,21 @@ impl Reading {
         self.asked
     }
 
-    /// Shall it be read now?
-    pub(super) fn start(&mut self, now: Time) -> bool {
-        let due = (self.wanted && self.not_before <= now) || !self.done;
+    fn is_wanted(&self) -> bool {
+        self.everything || !self.changes.is_empty()
+    }
+
+    /// What is to be read now, if anything.
+    pub(super) fn start(&mut self, now: Time) -> Option<Extent> {
+        let due = (self.is_wanted() && self.not_before <= now) || !self.done;
         if self.asked || !due {
-            return false;
+            return None;
         }
         self.asked = true;
-        self.wanted = false;
         self.not_before = now + APART;
-        true
+        let changes = std::mem::take(&mut self.changes);
+        let everything = std::mem::take(&mut self.everything) || !self.done;
+        Some(if everything { Extent::Everything } else { Extent::Changes(changes.into_iter().collect()) })
     }
 
     /// The answer came.
@@ -55,6 +82,6 @@ impl Reading {
 
     /// When a wanted read may start.
     pub(super) fn next_timeout(&self) -> Option<Time> {
-        (self.wanted && !self.asked).then_some(self.not_before)
+        (self.is_wanted() && !self.asked).then_some(self.not_before)
     }
 }

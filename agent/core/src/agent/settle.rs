@@ -6,7 +6,8 @@ use corduroy_bgp::{Net, Time};
 use corduroy_fabric::{originate, peering};
 
 use super::announcer::Word;
-use super::{Agent, HOLD, Note, Output, conditions, gate, intake, own_node, tunnels};
+use super::reading::Extent;
+use super::{Agent, HOLD, Note, Output, Read, conditions, gate, intake, own_node, tunnels};
 use crate::{convert, former};
 
 /// Asks every part in turn, and passes on what it wants.
@@ -26,12 +27,16 @@ pub(super) fn settle(agent: &mut Agent, now: Time) {
 }
 
 /// Reads and plans take turns.
-fn touch_kernel(agent: &mut Agent, now: Time) {
+pub(super) fn touch_kernel(agent: &mut Agent, now: Time) {
     if agent.reconciler.is_applying() || agent.course.reading.is_asked() {
         return;
     }
-    if agent.course.reading.start(now) {
-        agent.out.push_back(Output::Read);
+    if let Some(extent) = agent.course.reading.start(now) {
+        let read = match extent {
+            Extent::Everything => Read::Everything,
+            Extent::Changes(changes) => Read::Again(Box::new(agent.reconciler.picture().clone()), changes),
+        };
+        agent.out.push_back(Output::Read(read));
     } else if agent.course.open
         && let Some(plan) = agent.reconciler.plan(&agent.known, &agent.former, now)
     {

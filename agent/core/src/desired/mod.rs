@@ -63,3 +63,6 @@ pub fn of_pod(pod: &Pod) -> impl Iterator<Item = Key> + use<> {
     });
     [Key::Link(dev), Key::Up(dev)].into_iter().chain(switches).chain(elements).chain(addresses)
 }
+
+#[cfg(test)]
+mod tests;

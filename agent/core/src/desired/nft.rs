@@ -8,10 +8,10 @@
 //! output filter     oifname cord*  ─► only to an address the interface has
 //! postrouting nat   from a pool with natOutgoing to neither pool nor node ─► masquerade, fully random
 //! ```
-//! The source check stands before connection tracking, so that a forged packet costs no entry. What a pod sends and
-//! what a pod gets are two base chains, because an accept ends only its own chain: traffic between two pods of this
-//! node passes both. The verdict maps send each pod where its rules are; a pod without any is accepted. An interface that is
-//! in no map passes nothing: an agent that is late or dead fails closed.
+//! The source check stands before connection tracking, so that a forged packet costs no entry. What a pod sends
+//! and what a pod gets are two base chains, because an accept ends only its own chain: traffic between two pods of
+//! this node passes both. The verdict maps send each pod where its rules are; a pod without any is accepted. An
+//! interface that is in no map passes nothing: an agent that is late or dead fails closed.
 //!
 //! Sets of exact addresses are hash sets, which take an element at any size in the same time; only pools, few and
 //! rarely changed, are interval sets. Nothing but elements changes when pods and nodes come and go.

@@ -1,0 +1,23 @@
+//! How far things are.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::reading::Reading;
+
+/// How far things are.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// Everything was said and read: the agent acts.
+    pub(super) open: bool,
+    pub(super) reading: Reading,
+    /// Why pods are not served, as they were told last.
+    pub(super) told_ready: Option<Result<(), String>>,
+    pub(super) told_mtu: Option<u32>,
+    pub(super) told_pools: bool,
+    /// What is announced may have to change.
+    pub(super) announce: bool,
+    /// Next hops whose routes may go another way.
+    pub(super) hops: BTreeSet<IpAddr>,
+    pub(super) noted: BTreeSet<String>,
+}

@@ -1,0 +1,23 @@
+//! What does not change while the process runs.
+
+use corduroy_fabric::peering;
+
+use super::Declared;
+use crate::me::Wanted;
+
+/// What does not change while the process runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This node's name.
+    pub node: String,
+    /// This machine's identity.
+    pub uid: String,
+    /// Its IPv4 address.
+    pub v4: Wanted,
+    /// Its IPv6 address.
+    pub v6: Wanted,
+    /// What the configuration says of its FabricNode.
+    pub declared: Declared,
+    /// How sessions are made.
+    pub peering: peering::Options,
+}

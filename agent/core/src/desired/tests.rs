@@ -1,0 +1,238 @@
+use corduroy_api::Kind;
+use corduroy_kernel::nft::Verdict;
+use corduroy_kernel::{Conf, Conf4, Family, LinkName, Mac, Support, Sysctl};
+
+use super::{links, neighbours, nft, routes, sysctls};
+use crate::known::Known;
+use crate::testing::{block, change, gone, ip, known, net, node, pod, pool, put};
+
+const IPIP: &str = "ipip: {address: 10.1.0.63}";
+
+/// How a route would be written after `ip route add`.
+fn route(known: &Known, dst: &str) -> String {
+    let Some(route) = routes::route(known, net(dst)) else { return "none".into() };
+    let mut words = Vec::new();
+    if route.hops().is_empty() {
+        words.push("blackhole".to_owned());
+    }
+    for hop in route.hops() {
+        words.extend(hop.encap.map(|encap| format!("encap ip src {} dst {}", encap.src, encap.dst)));
+        words.extend(hop.via.map(|via| format!("via {via}")));
+        words.push(format!("dev {}", hop.dev));
+        words.extend(hop.onlink.then(|| "onlink".to_owned()));
+    }
+    words.extend(route.src.map(|src| format!("src {src}")));
+    words.join(" ")
+}
+
+fn learned(known: &mut Known, dst: &str, hops: &[&str]) {
+    known.learned.apply(&change(dst, hops));
+}
+
+fn two_racks(pool_mode: &str) -> Known {
+    let mut known = known();
+    put(
+        &mut known,
+        [
+            node("a", "192.0.2.1/24", IPIP),
+            node("b", "192.0.2.2/24", "ipip: {address: 10.1.0.127}"),
+            node("c", "198.51.100.3/24", "ipip: {address: 10.1.0.191}"),
+            pool("p", "10.1.0.0/16", pool_mode),
+            block("10.1.0.0/26", "a"),
+        ],
+    );
+    known.me.tunnels.ipip = Some("10.1.0.63".parse().unwrap());
+    learned(&mut known, "10.1.0.64/26", &["192.0.2.2"]);
+    learned(&mut known, "10.1.0.128/26", &["198.51.100.3"]);
+    learned(&mut known, "203.0.113.0/24", &["192.0.2.250"]);
+    known
+}
+
+#[test]
+fn a_next_hop_on_the_link_is_taken_directly_and_one_behind_the_gateway_by_it() {
+    let known = two_racks("");
+    assert_eq!(route(&known, "10.1.0.64/26"), "via 192.0.2.2 dev eth0 onlink src 192.0.2.1");
+    assert_eq!(route(&known, "10.1.0.128/26"), "via 192.0.2.254 dev eth0 onlink src 192.0.2.1");
+    assert_eq!(route(&known, "203.0.113.0/24"), "via 192.0.2.250 dev eth0 onlink src 192.0.2.1");
+    assert_eq!(route(&known, "10.9.0.0/26"), "none");
+}
+
+#[test]
+fn cross_subnet_wraps_only_between_racks_and_sends_from_the_tunnel_address() {
+    let known = two_racks(", ipipMode: CrossSubnet");
+    assert_eq!(route(&known, "10.1.0.64/26"), "via 192.0.2.2 dev eth0 onlink src 192.0.2.1");
+    assert_eq!(
+        route(&known, "10.1.0.128/26"),
+        "encap ip src 192.0.2.1 dst 198.51.100.3 dev ipip-cord src 10.1.0.63"
+    );
+    assert_eq!(route(&known, "203.0.113.0/24"), "via 192.0.2.250 dev eth0 onlink src 192.0.2.1");
+}
+
+#[test]
+fn nobody_is_tunnelled_to_who_does_not_say_he_takes_it() {
+    let mut known = two_racks(", ipipMode: Always");
+    assert!(route(&known, "10.1.0.64/26").starts_with("encap ip src 192.0.2.1 dst 192.0.2.2"));
+    put(&mut known, [node("b", "192.0.2.2/24", "")]);
+    assert_eq!(route(&known, "10.1.0.64/26"), "via 192.0.2.2 dev eth0 onlink src 192.0.2.1");
+    learned(&mut known, "10.1.1.0/26", &["192.0.2.250"]);
+    assert_eq!(route(&known, "10.1.1.0/26"), "via 192.0.2.250 dev eth0 onlink src 192.0.2.1");
+}
+
+#[test]
+fn equal_paths_become_one_route_with_all_next_hops() {
+    let mut known = two_racks("");
+    learned(&mut known, "203.0.113.0/24", &["192.0.2.251", "192.0.2.250"]);
+    assert_eq!(
+        route(&known, "203.0.113.0/24"),
+        "via 192.0.2.250 dev eth0 onlink via 192.0.2.251 dev eth0 onlink src 192.0.2.1"
+    );
+}
+
+#[test]
+fn an_own_block_is_a_blackhole_but_for_its_pods() {
+    let mut known = two_racks("");
+    known.pods.put(pod(7));
+    assert_eq!(route(&known, "10.1.0.0/26"), "blackhole");
+    assert_eq!(route(&known, "10.1.0.7/32"), "dev cord00000000007 src 192.0.2.1");
+    put(&mut known, [block("10.1.2.1/32", "a")]);
+    assert_eq!(route(&known, "10.1.2.1/32"), "none", "a block of one address has no room beside its pod");
+}
+
+#[test]
+fn our_own_address_as_next_hop_is_no_way() {
+    let mut known = two_racks("");
+    learned(&mut known, "10.5.0.0/26", &["192.0.2.1"]);
+    assert_eq!(route(&known, "10.5.0.0/26"), "none");
+}
+
+#[test]
+fn vxlan_goes_by_the_other_nodes_device_with_its_neighbour_and_forwarding_entry() {
+    let mut known = known();
+    let vxlan = |address: &str, mac: &str| format!("vxlan: {{address: {address}, mac: \"{mac}\"}}");
+    put(
+        &mut known,
+        [
+            node("a", "192.0.2.1/24", &vxlan("10.1.0.63", "66:00:00:00:00:01")),
+            node("c", "198.51.100.3/24", &vxlan("10.1.0.191", "66:00:00:00:00:03")),
+            pool("p", "10.1.0.0/16", ", vxlanMode: CrossSubnet"),
+        ],
+    );
+    known.me.tunnels.vxlan_v4 = Some("10.1.0.63".parse().unwrap());
+    learned(&mut known, "10.1.0.128/26", &["198.51.100.3"]);
+    let mac = Mac([0x66, 0, 0, 0, 0, 3]);
+    assert_eq!(route(&known, "10.1.0.128/26"), "via 10.1.0.191 dev vxlan-cord onlink src 10.1.0.63");
+    assert_eq!(neighbours::neighbour(&known, LinkName::VXLAN, ip("10.1.0.191")), Some(mac));
+    assert_eq!(neighbours::fdb(&known, LinkName::VXLAN, mac), Some(ip("198.51.100.3")));
+    assert_eq!(neighbours::fdb(&known, LinkName::VXLAN, Mac([0x66, 0, 0, 0, 0, 1])), None, "that is us");
+    let link = links::link(&known, LinkName::VXLAN).unwrap();
+    assert_eq!((link.mtu, link.mac), (1450, Some(known.me.vxlan_mac())));
+}
+
+#[test]
+fn a_tunnel_device_is_there_while_a_pool_asks_for_it_or_other_nodes_may_still_use_it() {
+    let mut known = two_racks(", ipipMode: CrossSubnet");
+    assert_eq!(links::link(&known, LinkName::IPIP).unwrap().mtu, 1480);
+    assert_eq!(links::pod_mtu(&known), 1480);
+    assert!(links::address(&known, LinkName::IPIP, ip("10.1.0.63")).is_some());
+    assert_eq!(links::address(&known, LinkName::IPIP, ip("10.1.0.62")), None);
+    put(&mut known, [pool("p", "10.1.0.0/16", "")]);
+    assert!(links::link(&known, LinkName::IPIP).is_some(), "our FabricNode still declares it");
+    assert!(!links::is_asked_for(&known, LinkName::IPIP, Family::V4));
+    put(&mut known, [node("a", "192.0.2.1/24", "")]);
+    assert_eq!(links::link(&known, LinkName::IPIP), None);
+    assert_eq!(links::pod_mtu(&known), 1500);
+}
+
+#[test]
+fn a_kernel_without_ipip_makes_a_condition_and_no_device() {
+    let mut known = two_racks(", ipipMode: Always");
+    known.facts.features.lwtunnel = Support::No;
+    assert_eq!(links::link(&known, LinkName::IPIP), None);
+    assert_eq!(links::impossible(&known).collect::<Vec<_>>(), [LinkName::IPIP]);
+}
+
+#[test]
+fn reverse_path_is_strict_for_pods_loose_for_tunnels_and_not_ours_elsewhere() {
+    let mut known = two_racks(", ipipMode: Always");
+    known.pods.put(pod(7));
+    let rp_filter = |dev| sysctls::sysctl(&known, Sysctl::V4(Conf::Dev(dev), Conf4::RpFilter));
+    assert_eq!(rp_filter(pod(7).link), Some(1));
+    assert_eq!(rp_filter(LinkName::IPIP), Some(2));
+    assert_eq!(rp_filter(LinkName::new("eth0").unwrap()), None);
+    assert_eq!(sysctls::sysctl(&known, Sysctl::Ipv4Forward), Some(1));
+}
+
+#[test]
+fn the_elements_of_the_table_follow_pods_nodes_and_pools() {
+    let mut known = two_racks(", natOutgoing: true");
+    known.pods.put(pod(7));
+    let has = |known: &Known, (set, key)| nft::element(known, &set, &key);
+    assert_eq!(has(&known, nft::node_element(ip("198.51.100.3"))), Some(None));
+    assert_eq!(has(&known, nft::node_element(ip("192.0.2.250"))), None, "a ToR is no node");
+    let [pools, masq] = nft::pool_elements(net("10.1.0.0/16"));
+    assert_eq!((has(&known, pools), has(&known, masq)), (Some(None), Some(None)));
+    let [egress, _] = nft::link_elements(pod(7).link);
+    assert_eq!(has(&known, egress), Some(Some(Verdict::Accept)));
+    assert_eq!(has(&known, nft::pod_element(pod(7).link, ip("10.1.0.7"))), Some(None));
+    assert_eq!(has(&known, nft::pod_element(pod(8).link, ip("10.1.0.7"))), None);
+    gone(&mut known, Kind::FabricNode, "c");
+    assert_eq!(has(&known, nft::node_element(ip("198.51.100.3"))), None);
+}
+
+#[test]
+fn of_overlapping_pools_only_the_outer_one_is_in_an_interval_set() {
+    let mut known = known();
+    put(&mut known, [pool("big", "10.0.0.0/8", ""), pool("small", "10.1.0.0/16", ", natOutgoing: true")]);
+    let element = |cidr: &str, which: usize| {
+        let (set, key) = nft::pool_elements(net(cidr))[which].clone();
+        nft::element(&known, &set, &key)
+    };
+    assert_eq!((element("10.0.0.0/8", 0), element("10.1.0.0/16", 0)), (Some(None), None));
+    assert_eq!((element("10.0.0.0/8", 1), element("10.1.0.0/16", 1)), (None, Some(None)));
+}
+
+/// The whole table, in the words of `nft`, so that a change of any rule is seen for what it is.
+#[test]
+fn the_table_reads_as_it_is_drawn() {
+    let known = two_racks(", ipipMode: CrossSubnet");
+    let mut table = corduroy_kernel::nft::Table::default();
+    for name in nft::SETS {
+        table.sets.insert(name.into(), nft::set(&name.into()).unwrap());
+    }
+    for name in nft::CHAINS {
+        table.chains.insert(name.into(), nft::chain(&known, &name.into()).unwrap());
+    }
+    let text = table.to_string();
+    let chain = |name: &str| {
+        let start =
+            text.find(&format!("chain {name} {{")).unwrap_or_else(|| panic!("no chain {name}: {text}"));
+        let body = text[start..].split_once("{\n").unwrap().1.split_once('}').unwrap().0;
+        body.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        chain("input"),
+        [
+            "type filter hook input priority 0; policy accept;",
+            "meta l4proto 4 ip saddr != @nodes4 counter drop comment \"IPIP from no node\"",
+        ]
+    );
+    assert_eq!(
+        chain("postrouting"),
+        [
+            "type nat hook postrouting priority 100; policy accept;",
+            "ip saddr @masq4 ip daddr != @pools4 ip daddr != @nodes4 masquerade fully-random",
+            "ip6 saddr @masq6 ip6 daddr != @pools6 ip6 daddr != @nodes6 masquerade fully-random",
+        ]
+    );
+    assert_eq!(
+        chain("forward-from")[1..],
+        [
+            "iifname \"cord*\" iifname vmap @egress",
+            "iifname \"cord*\" counter drop comment \"from an interface that is not known\"",
+        ]
+    );
+    assert_eq!(
+        chain("from-pod")[5..7],
+        ["iifname . ip saddr @pods4 goto pod-limits", "iifname . ip6 saddr @pods6 goto pod-limits",]
+    );
+}

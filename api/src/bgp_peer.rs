@@ -326,8 +326,8 @@ fn parse_place(text: &str) -> Option<(IpAddr, Option<u16>)> {
     (is_host(ip) && port != Some(0)).then_some((ip, port))
 }
 
-/// The clocks of a session; `names` are the fields of restart, hold and keepalive time.
-pub(crate) fn check_timers(names: [&str; 3], raw: [Option<&String>; 3], report: &mut Report) -> Timers {
+/// The clocks of a session; `names` are the fields of restart, hold and keepalive time, `raw` what they say.
+pub fn check_timers(names: [&str; 3], raw: [Option<&String>; 3], report: &mut Report) -> Timers {
     let allowed = "0s (no keepalives), or a duration of whole seconds from 3s to 65535s (RFC 4271 §4.2)";
     let hold = report.parsed(names[1], raw[1], allowed, |text| {
         duration(text)

@@ -13,6 +13,9 @@
 //! No IO, no clock; the same input gives the same output.
 #![warn(missing_docs)]
 
+// The macro `raw!` names this crate by its name, here too.
+extern crate self as corduroy_api;
+
 pub mod bgp_configuration;
 pub mod bgp_filter;
 pub mod bgp_peer;
@@ -39,11 +42,11 @@ pub use ip_pool::{Encapsulation, IpPool, When};
 pub use ipam_block::IpamBlock;
 pub use ipnetwork::IpNetwork;
 pub use meta::{Key, Kind, Labels, Metadata, RawMetadata};
-pub use report::{FieldPath, Invalid, Report, Step, Violations};
+pub use report::{FieldPath, Invalid, Report, Step, Violations, quoted};
 pub use resource::{API_VERSION, Checked, Refused, Resource};
 pub use secret::{Secret, SecretValue};
 pub use selector::{Selector, SelectorError};
-pub use value::{AsNumber, Community, NotACommunity, NotAnAsNumber};
+pub use value::{AsNumber, Community, NotACommunity, NotAnAsNumber, cluster_id, is_host};
 
 #[cfg(test)]
 mod tests;

@@ -17,13 +17,19 @@ pub trait Raw: Sized {
     fn read(value: &Value, report: &mut Report) -> Option<Self>;
 }
 
-/// Defines a raw struct: `field: Type = "yamlName",`.
+#[doc(hidden)]
+pub use serde;
+
+/// Defines a raw struct: `field: Type = "yamlName",`. Programs read their own configuration files with it too, so that
+/// those are judged as strictly as resources are.
+#[macro_export]
 macro_rules! raw {
     ($(#[$doc:meta])* pub struct $name:ident {
         $($(#[$field_doc:meta])* $field:ident: $ty:ty = $yaml:literal,)*
     }) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+        #[derive(Clone, Debug, Default, PartialEq, $crate::raw::serde::Serialize)]
+        #[serde(crate = "corduroy_api::raw::serde")]
         pub struct $name {
             $($(#[$field_doc])*
             #[serde(rename = $yaml, skip_serializing_if = "Option::is_none")]
@@ -31,22 +37,22 @@ macro_rules! raw {
         }
 
         impl $crate::raw::Raw for $name {
-            fn read(value: &serde_yaml::Value, report: &mut $crate::report::Report) -> Option<Self> {
+            fn read(value: &$crate::yaml::Value, report: &mut $crate::Report) -> Option<Self> {
                 let fields = $crate::raw::Fields::of(value, &[$($yaml),*], report)?;
                 Some(Self { $($field: fields.read($yaml, report),)* })
             }
         }
     };
 }
-pub(crate) use raw;
+pub use raw;
 
 /// The fields of a mapping, unknown ones already noted.
-pub(crate) struct Fields<'a>(&'a Mapping);
+pub struct Fields<'a>(&'a Mapping);
 
 impl<'a> Fields<'a> {
     /// Notes every key that is not in `known`; `None` when `value` is no mapping at all. Nothing (`spec:` with all its
     /// fields left out) is an empty mapping.
-    pub(crate) fn of(value: &'a Value, known: &[&str], report: &mut Report) -> Option<Self> {
+    pub fn of(value: &'a Value, known: &[&str], report: &mut Report) -> Option<Self> {
         let Value::Mapping(map) = value else {
             report.refuse(yaml::show(value), "a mapping (`field: value` lines)");
             return None;
@@ -62,7 +68,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The field `name`; `null` counts as absent, as in Kubernetes.
-    pub(crate) fn read<T: Raw>(&self, name: &str, report: &mut Report) -> Option<T> {
+    pub fn read<T: Raw>(&self, name: &str, report: &mut Report) -> Option<T> {
         let value = self.0.get(name).filter(|v| !v.is_null())?;
         report.within(name, |r| T::read(value, r))
     }

@@ -132,7 +132,7 @@ impl Report {
 
     /// What is in the field `name`, parsed. `allowed` says what the parser takes. `None` when the field is absent or
     /// was refused.
-    pub(crate) fn parsed<T>(
+    pub fn parsed<T>(
         &mut self,
         name: &str,
         raw: Option<&String>,
@@ -148,7 +148,7 @@ impl Report {
     }
 
     /// As [`Report::parsed`], with what is allowed coming from the parser's error.
-    pub(crate) fn tried<T, E: fmt::Display>(
+    pub fn tried<T, E: fmt::Display>(
         &mut self,
         name: &str,
         raw: Option<&String>,
@@ -159,12 +159,7 @@ impl Report {
     }
 
     /// One of a few words, or the first of them when the field is absent.
-    pub(crate) fn choice<T: Copy>(
-        &mut self,
-        name: &str,
-        raw: Option<&String>,
-        words: &[(&str, T)],
-    ) -> Option<T> {
+    pub fn choice<T: Copy>(&mut self, name: &str, raw: Option<&String>, words: &[(&str, T)]) -> Option<T> {
         let Some(raw) = raw else { return words.first().map(|(_, value)| *value) };
         let found = words.iter().find(|(word, _)| word == raw).map(|(_, value)| *value);
         if found.is_none() {
@@ -175,7 +170,7 @@ impl Report {
     }
 
     /// A whole number within bounds.
-    pub(crate) fn ranged<T: TryFrom<u64>>(
+    pub fn ranged<T: TryFrom<u64>>(
         &mut self,
         name: &str,
         raw: Option<u64>,
@@ -191,7 +186,8 @@ impl Report {
 }
 
 /// How a text value is shown in a message.
-pub(crate) fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
     format!("{text:?}")
 }
 

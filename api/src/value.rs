@@ -139,7 +139,7 @@ pub(crate) fn show_duration(span: Duration) -> String {
 
 impl Report {
     /// A duration within bounds, in whole seconds.
-    pub(crate) fn seconds(
+    pub fn seconds(
         &mut self,
         name: &str,
         raw: Option<&String>,
@@ -153,12 +153,12 @@ impl Report {
     }
 
     /// An AS number.
-    pub(crate) fn as_number(&mut self, name: &str, raw: Option<&NumberOrText>) -> Option<AsNumber> {
+    pub fn as_number(&mut self, name: &str, raw: Option<&NumberOrText>) -> Option<AsNumber> {
         self.tried(name, raw.map(|n| &n.0), str::parse)
     }
 
     /// A prefix: an address with all bits behind the length zero.
-    pub(crate) fn prefix(&mut self, name: &str, raw: Option<&String>) -> Option<IpNetwork> {
+    pub fn prefix(&mut self, name: &str, raw: Option<&String>) -> Option<IpNetwork> {
         let raw = raw?;
         match raw.parse::<IpNetwork>() {
             Ok(net) if !raw.contains('/') => {
@@ -184,12 +184,14 @@ impl Report {
 }
 
 /// A cluster id (RFC 4456 §7): 32 bits written like an IPv4 address, not 0.0.0.0.
-pub(crate) fn cluster_id(text: &str) -> Option<Ipv4Addr> {
+#[must_use]
+pub fn cluster_id(text: &str) -> Option<Ipv4Addr> {
     text.parse::<Ipv4Addr>().ok().filter(|id| !id.is_unspecified())
 }
 
 /// An address that a host may have and a session may go to.
-pub(crate) fn is_host(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_host(address: IpAddr) -> bool {
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     !(address.is_unspecified() || address.is_multicast() || broadcast)
 }

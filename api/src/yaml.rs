@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_yaml::Value;
+pub use serde_yaml::Value;
 
 use crate::report::{FieldPath, Step};
 

@@ -8,6 +8,8 @@
 //!                 └─► status                 the same for people, with what the speaker knows ─► cordctl
 //! Config in force, Config wanted ─► transition ─► Config that loses no packet on the way
 //! ```
+//! A reflector with a file of its own instead of a datastore is made by [`reflector`].
+//!
 //! Everything but [`transition`] is memoryless: the same Model gives the same answer, whatever came before. What does
 //! not fit together (a filter that does not exist, a peer at our own address, pools that overlap) never stops the
 //! rest: it becomes a [`Problem`] that names resource and field.
@@ -19,6 +21,7 @@ mod model;
 pub mod originate;
 pub mod peering;
 mod problem;
+pub mod reflector;
 pub mod status;
 pub mod transition;
 

@@ -27,7 +27,7 @@ use corduroy_bgp::{Asn, RouterId};
 use crate::{Model, Problem};
 
 mod policy;
-mod session;
+pub(crate) mod session;
 #[cfg(test)]
 mod tests;
 

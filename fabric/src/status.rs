@@ -20,24 +20,32 @@ mod tests;
 
 pub use routes::{Pager, QueryError, explanation, longest, with_owner};
 
-/// Peers for people: their status, what was asked of them and who they are.
+/// Where peers come from, for [`peers`].
+#[must_use]
+pub fn origins(peers: &BTreeMap<PeerKey, Peer>) -> BTreeMap<PeerKey, String> {
+    peers.iter().map(|(key, peer)| (*key, origin(peer))).collect()
+}
+
+/// Peers for people: their status, what was asked of them and where they come from.
 #[must_use]
 pub fn peers(
     statuses: &[PeerStatus],
     config: &Config,
-    who: &BTreeMap<PeerKey, Peer>,
+    origins: &BTreeMap<PeerKey, String>,
     now: Time,
 ) -> Vec<ipc::Peer> {
-    statuses.iter().map(|status| peer(status, config, who.get(&status.session.key), now)).collect()
+    statuses.iter().map(|status| peer(status, config, origins.get(&status.session.key), now)).collect()
 }
 
-fn peer(status: &PeerStatus, config: &Config, who: Option<&Peer>, now: Time) -> ipc::Peer {
+fn peer(status: &PeerStatus, config: &Config, origin: Option<&String>, now: Time) -> ipc::Peer {
     let session = &status.session;
     let configured = config.peers.get(&session.key);
-    let range = config.dynamic.iter().find(|dynamic| holds(dynamic.range, session.key));
+    // The speaker takes the narrowest range, too.
+    let around = config.dynamic.iter().filter(|dynamic| holds(dynamic.range, session.key));
+    let range = around.max_by_key(|dynamic| dynamic.range.prefix_len());
     let peer = configured.or(range.filter(|_| session.dynamic).map(|dynamic| &dynamic.peer));
-    let origin = match (who, range) {
-        (Some(who), _) => origin(who),
+    let origin = match (origin, range) {
+        (Some(origin), _) => origin.clone(),
         (None, Some(range)) if session.dynamic => format!("dynamic {}", range.range),
         // Kept while new ones come up, or being taken away.
         (None, _) => "leaving".to_owned(),

@@ -10,7 +10,8 @@ use corduroy_api::{AsNumber, BgpPeer, FabricNode, Key, Kind, SecretRef};
 use corduroy_bgp::config::{
     Capabilities, GracefulRestart, NextHop, PeerConfig, PeerKey, RemoteAs, Secret, Timers, Transport, Ttl,
 };
-use corduroy_bgp::{Family, FamilySet};
+use corduroy_bgp::policy::Filter;
+use corduroy_bgp::{Asn, Family, FamilySet};
 
 use super::policy::Policies;
 use super::{Options, Peer, as_of, asn, chooses, default_configuration, listen_port, reflects_to};
@@ -23,6 +24,46 @@ const STALE_TIME: Duration = Duration::from_secs(300);
 /// What TTL a session's packets carry without `ttlSecurity`: enough for a neighbour some routers away, since
 /// `peerIP` may name one and nothing in a BGPPeer says how far it is.
 const TTL: u8 = 64;
+
+/// The TCP port where nobody names one (RFC 4271 §4).
+const PORT: u16 = 179;
+
+/// What every session of the fabric has in common; it takes and sends everything.
+pub(crate) fn base(
+    remote_as: Asn,
+    families: FamilySet,
+    timers: corduroy_api::bgp_peer::Timers,
+) -> PeerConfig {
+    let restart_time = timers.max_restart.unwrap_or(RESTART_TIME);
+    let all = Arc::new(Filter::accept_all());
+    PeerConfig {
+        remote_as: RemoteAs::Exactly(remote_as),
+        local_as: None,
+        transport: Transport { port: PORT, local: None, passive: false, password: None, ttl: Ttl::Send(TTL) },
+        timers: Timers {
+            hold: timers.hold.unwrap_or(Timers::default().hold),
+            keepalive: timers.keepalive,
+            ..Timers::default()
+        },
+        capabilities: Capabilities {
+            families,
+            route_refresh: true,
+            extended_messages: true,
+            graceful_restart: (!restart_time.is_zero()).then_some(GracefulRestart {
+                restart_time,
+                stale_time: STALE_TIME,
+                notification: true,
+            }),
+        },
+        client: false,
+        next_hop: NextHop::Auto,
+        allow_own_as: 0,
+        import: Arc::clone(&all),
+        export: all,
+        max_prefixes: None,
+        shutdown: false,
+    }
+}
 
 /// The sessions of one node, being collected.
 pub(super) struct Sessions<'m> {
@@ -227,36 +268,18 @@ impl<'m> Sessions<'m> {
         let use_node_ip = shape.peer.is_none_or(|peer| peer.transport.use_node_ip);
         let port = to.port.or_else(|| to.node.map(|node| listen_port(self.model, &node.metadata.name)));
         let theirs = to.node.and_then(|node| node.route_reflector_cluster_id);
-        let restart_time = shape.timers.max_restart.unwrap_or(RESTART_TIME);
+        let base = base(asn(to.remote_as), FamilySet::EMPTY.with(family), shape.timers);
+        let ttl = shape.peer.and_then(|peer| peer.transport.ttl_security);
         Some(PeerConfig {
-            remote_as: RemoteAs::Exactly(asn(to.remote_as)),
             local_as: shown.map(asn),
             transport: Transport {
-                port: port.unwrap_or(179),
+                port: port.unwrap_or(PORT),
                 local: use_node_ip
                     .then(|| self.me.address(to.address.is_ipv6()).map(|net| net.ip()))
                     .flatten(),
                 passive: shape.peer.is_some_and(|peer| peer.transport.passive),
                 password,
-                ttl: shape
-                    .peer
-                    .and_then(|p| p.transport.ttl_security)
-                    .map_or(Ttl::Send(TTL), |hops| Ttl::Security { hops }),
-            },
-            timers: Timers {
-                hold: shape.timers.hold.unwrap_or(Timers::default().hold),
-                keepalive: shape.timers.keepalive,
-                ..Timers::default()
-            },
-            capabilities: Capabilities {
-                families: FamilySet::EMPTY.with(family),
-                route_refresh: true,
-                extended_messages: true,
-                graceful_restart: (!restart_time.is_zero()).then_some(GracefulRestart {
-                    restart_time,
-                    stale_time: STALE_TIME,
-                    notification: true,
-                }),
+                ttl: ttl.map_or(base.transport.ttl, |hops| Ttl::Security { hops }),
             },
             client: internal && reflects_to(self.me.route_reflector_cluster_id, theirs),
             next_hop: match shape.peer.map(|peer| peer.next_hop_mode).unwrap_or_default() {
@@ -267,8 +290,7 @@ impl<'m> Sessions<'m> {
             allow_own_as: shape.peer.map_or(0, |peer| peer.num_allowed_local_as_numbers),
             import,
             export,
-            max_prefixes: None,
-            shutdown: false,
+            ..base
         })
     }
 
@@ -299,11 +321,7 @@ impl<'m> Sessions<'m> {
         None
     }
 
-    fn filters(
-        &mut self,
-        internal: bool,
-        peer: Option<&'m BgpPeer>,
-    ) -> (Arc<corduroy_bgp::policy::Filter>, Arc<corduroy_bgp::policy::Filter>) {
+    fn filters(&mut self, internal: bool, peer: Option<&'m BgpPeer>) -> (Arc<Filter>, Arc<Filter>) {
         let names = peer.map(|peer| peer.filters.as_slice()).unwrap_or_default();
         for (i, name) in names.iter().enumerate() {
             if let Some(peer) = peer.filter(|_| !self.model.filters().contains_key(name)) {

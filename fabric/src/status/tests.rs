@@ -1,4 +1,5 @@
 use corduroy_api::{Event, Rejection, Why};
+use corduroy_bgp::config::DynamicRange;
 use corduroy_bgp::status::{
     Advertised, ExplainedPath, Explanation, MessageCounters, Outcome, RemoteStatus, Route, RouteAttributes,
     RoutePage, Select, SessionStatus, Table, Unusable, Withheld,
@@ -48,10 +49,10 @@ fn status(address: &str, up: bool) -> PeerStatus {
 fn a_peer_says_who_it_is_where_it_comes_from_and_how_it_does() {
     let peering = peering(&model(NODES), "a", &Options::default());
     let statuses = [status("192.0.2.2", false), status("192.0.2.9", true), status("192.0.2.254", true)];
-    let peers = peers(&statuses, &peering.config, &peering.peers, Time(65_000_000_000));
-    let origins: Vec<_> = peers.iter().map(|p| (p.address.as_str(), p.origin.as_str(), p.asn)).collect();
+    let peers = peers(&statuses, &peering.config, &origins(&peering.peers), Time(65_000_000_000));
+    let rows: Vec<_> = peers.iter().map(|p| (p.address.as_str(), p.origin.as_str(), p.asn)).collect();
     assert_eq!(
-        origins,
+        rows,
         [
             ("192.0.2.2", "mesh (b)", 64512),
             ("192.0.2.9", "leaving", 65001),
@@ -64,6 +65,19 @@ fn a_peer_says_who_it_is_where_it_comes_from_and_how_it_does() {
     assert_eq!(peers[2].capabilities, ["ipv4-unicast", "graceful-restart ipv4-unicast"]);
     let summary = summary(&peering.config, &statuses);
     assert_eq!((summary.asn, summary.peers, summary.established), (64512, 3, 2));
+}
+
+#[test]
+fn a_peer_out_of_a_range_is_of_the_narrowest_around_it() {
+    let mut peering = peering(&model(NODES), "a", &Options::default());
+    let peer = peering.config.peers.values().next().unwrap();
+    let range = |range: &str| DynamicRange { range: range.parse().unwrap(), limit: 9, peer: peer.clone() };
+    peering.config.dynamic =
+        vec![range("192.0.2.0/24"), range("192.0.2.128/25"), range("2001:db8::/32"), range("192.0.0.0/16")];
+    let mut dynamic = status("192.0.2.200", true);
+    dynamic.session.dynamic = true;
+    let peers = peers(&[dynamic], &peering.config, &origins(&peering.peers), Time(65_000_000_000));
+    assert_eq!(peers[0].origin, "dynamic 192.0.2.128/25");
 }
 
 fn route_to(net: &str) -> Route {

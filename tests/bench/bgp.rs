@@ -11,6 +11,7 @@ use corduroy_tests::{Namespace, Topology, wait_for};
 
 use crate::load::{Sink, attributes, send, shuffled, updates};
 use crate::report::{Figure, Unit};
+use crate::usage::{cpu, peak};
 
 /// The hidden argument that makes of this program a speaker of ours.
 pub const SPEAKER: &str = "speaker";
@@ -171,21 +172,4 @@ fn establish(load: &Namespace, n: u32, asn: u32) -> TcpStream {
 
 fn clone(stream: &TcpStream) -> TcpStream {
     stream.try_clone().unwrap_or_else(|e| panic!("a socket can't be shared: {e}"))
-}
-
-/// Seconds of processor that all threads of a process have had, to the nanosecond.
-fn cpu(pid: u32) -> f64 {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let ran = tasks.filter_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<f64>().ok()
-    });
-    ran.sum::<f64>() / 1e9
-}
-
-/// The most memory that a process had resident, in MiB.
-fn peak(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1024.0
 }

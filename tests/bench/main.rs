@@ -3,14 +3,15 @@
 //! ```text
 //! bench [--runs N] [--write] [SCENARIO]…     all scenarios, 5 runs each, medians to stdout
 //! ```
-//! `--write` puts the tables into docs/benchmarks.md, between the markers of each scenario. A scenario is a row of
-//! [`SCENARIOS`]: what is measured, of whom, and one function that does one run.
+//! `--write` puts the tables into docs/benchmarks.md, between the markers of each scenario; what others have written
+//! there stays. A scenario is a row of [`SCENARIOS`]: what is measured, of whom, and one function that does one run.
 #![allow(clippy::panic, reason = "a benchmark that can't run says so and ends")]
 #![allow(unreachable_pub, reason = "the modules of a program see each other only")]
 
 mod bgp;
 mod load;
 mod report;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,8 @@ struct Scenario {
     what: &'static str,
     /// Who is measured, ours first.
     contenders: &'static [&'static str],
+    /// The Debian packages of the others.
+    packages: &'static [&'static str],
     /// One run of one of them.
     run: fn(&str) -> Vec<report::Figure>,
 }
@@ -32,12 +35,14 @@ const SCENARIOS: &[Scenario] = &[
         name: "one",
         what: "200,000 IPv4 prefixes in 20,000 shuffled attribute sets from one eBGP peer to one other",
         contenders: &["corduroy", "bird", "frr"],
+        packages: &["bird2", "frr"],
         run: bgp::one,
     },
     Scenario {
         name: "rr150",
         what: "50,000 IPv4 prefixes in 5,000 attribute sets among 150 clients of a route reflector",
         contenders: &["corduroy", "bird", "frr"],
+        packages: &["bird2", "frr"],
         run: bgp::rr150,
     },
 ];
@@ -75,7 +80,7 @@ fn usage(wrong: &str) -> ExitCode {
 
 /// Runs the contenders in turn, so that what else the machine does meets all of them alike.
 fn measure(scenario: &Scenario, runs: usize, write: bool) {
-    let mut table = report::Table::new(scenario.name, scenario.what, runs);
+    let mut table = report::Table::new(scenario, runs);
     for run in 1..=runs {
         for contender in scenario.contenders {
             let figures = (scenario.run)(contender);

@@ -7,6 +7,8 @@ use std::process::Command;
 
 use corduroy_tests::process;
 
+use crate::Scenario;
+
 const PAGE: &str = "docs/benchmarks.md";
 
 /// What a figure is counted in.
@@ -50,13 +52,16 @@ pub struct Table {
     name: &'static str,
     what: &'static str,
     runs: usize,
+    /// Debian packages whose versions belong under the table.
+    packages: &'static [&'static str],
     contenders: Vec<(String, BTreeMap<&'static str, Vec<f64>>)>,
     columns: Vec<(&'static str, Unit)>,
 }
 
 impl Table {
-    pub fn new(name: &'static str, what: &'static str, runs: usize) -> Self {
-        Self { name, what, runs, contenders: Vec::new(), columns: Vec::new() }
+    pub fn new(scenario: &Scenario, runs: usize) -> Self {
+        let Scenario { name, what, packages, .. } = *scenario;
+        Self { name, what, runs, packages, contenders: Vec::new(), columns: Vec::new() }
     }
 
     pub fn add(&mut self, contender: &str, figures: Vec<Figure>) {
@@ -95,17 +100,54 @@ impl Table {
         text + "\n"
     }
 
-    /// Puts the table and its circumstances between its markers on the page.
+    /// Puts the table and its circumstances between its markers on the page, at the end when it has none yet. What
+    /// other scenarios have written stays.
     pub fn write(&self) {
         let path = process::workspace().join(PAGE);
         let page = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{PAGE}: {e}"));
-        let (begin, end) =
-            (format!("<!-- {}: begin -->\n", self.name), format!("<!-- {}: end -->", self.name));
-        let parts =
-            page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
-        let Some((before, after)) = parts else { panic!("{PAGE} has no markers for {}", self.name) };
-        let page = format!("{before}{begin}{}\n{}\n{end}{after}", self.text(), circumstances());
-        fs::write(&path, page).unwrap_or_else(|e| panic!("{PAGE}: {e}"));
+        let section = format!("{}\n{}\n", self.text(), self.circumstances());
+        fs::write(&path, replaced(&page, self.name, &section)).unwrap_or_else(|e| panic!("{PAGE}: {e}"));
+    }
+
+    /// Machine, kernel, commit and versions, so that a figure can be judged later.
+    fn circumstances(&self) -> String {
+        let say = |program: &str, arguments: &[&str]| {
+            let mut command = Command::new(program);
+            command.args(arguments).current_dir(process::workspace());
+            process::try_output(&mut command).unwrap_or_default().trim().to_owned()
+        };
+        let git = |arguments: &[&str]| say("git", &[&["-c", "safe.directory=*"], arguments].concat());
+        let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpus
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+            .map(|(_, model)| model);
+        let versions = self.packages.iter().map(|package| {
+            format!("; {package} {}", say("dpkg-query", &["--show", "--showformat=${Version}", package]))
+        });
+        let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ":!docs"]);
+        format!(
+            "Commit {}{}, {} × {}, Linux {}, {}{}. `make bench ARGS=\"--write {}\"`; load average at the end {}.",
+            git(&["rev-parse", "--short", "HEAD"]),
+            if changed.is_empty() { "" } else { " with changes" },
+            say("nproc", &[]),
+            model.unwrap_or("?"),
+            say("uname", &["-r"]),
+            say("date", &["-u", "+%Y-%m-%d"]),
+            versions.collect::<String>(),
+            self.name,
+            fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or_default(),
+        )
+    }
+}
+
+/// The page with `section` between the markers of `name`.
+fn replaced(page: &str, name: &str, section: &str) -> String {
+    let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->"));
+    let around = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+    match around {
+        Some((before, after)) => format!("{before}{begin}{section}{end}{after}"),
+        None => format!("{}\n\n{begin}{section}{end}\n", page.trim_end()),
     }
 }
 
@@ -118,31 +160,4 @@ fn median(values: &[f64]) -> f64 {
         0 => f64::midpoint(upper, sorted.get(middle.wrapping_sub(1)).copied().unwrap_or(f64::NAN)),
         _ => upper,
     }
-}
-
-/// Machine, kernel, commit and versions, so that a figure can be judged later.
-fn circumstances() -> String {
-    let say = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(process::workspace());
-        process::try_output(&mut command).unwrap_or_default().trim().to_owned()
-    };
-    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-        .map(|(_, model)| model);
-    let version = |package| say("dpkg-query", &["--show", "--showformat=${Version}", package]);
-    format!(
-        "Commit {}, {} × {}, Linux {}, {}; BIRD {}, FRR {} (`coalesce-time 0`, without zebra). \
-         Load average at the end: {}.",
-        say("git", &["-c", "safe.directory=*", "rev-parse", "--short", "HEAD"]),
-        say("nproc", &[]),
-        model.unwrap_or("?"),
-        say("uname", &["-r"]),
-        say("date", &["-u", "+%Y-%m-%d"]),
-        version("bird2"),
-        version("frr"),
-        fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or_default(),
-    )
 }

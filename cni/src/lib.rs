@@ -13,6 +13,7 @@
 //!   with error 11 (try again later). STATUS does not wait.
 //! * DEL must not depend on anybody: without an agent the plugin removes the link itself (everything else of
 //!   the pod goes with it), leaves a note for the agent in `runDir/spool`, and succeeds.
+//! * CHECK: the agent compares the host's side with what it should be, the plugin looks into the container.
 //! * A plugin that is killed half way closes its connection, and the agent rolls back.
 //!
 //! One process, one request, no threads, and nothing that makes a process slow to start.
@@ -26,6 +27,8 @@ use serde_json::json;
 pub mod client;
 mod config;
 mod env;
+mod inside;
+mod netlink;
 mod netns;
 mod result;
 mod unwire;
@@ -33,6 +36,7 @@ mod unwire;
 use client::{Client, Trouble};
 use config::Config;
 use env::{Attachment, Command, Environment};
+use result::Expected;
 
 /// The most octets of configuration on standard input: a GC list of 10,000 attachments takes about 1 MB.
 pub const STDIN_LIMIT: usize = 4 << 20;
@@ -147,10 +151,11 @@ fn del(config: &Config, attachment: &Attachment, client: &Client<'_>) -> Result<
 }
 
 fn check(config: &Config, attachment: &Attachment, client: &Client<'_>) -> Result<(), CniFailure> {
-    let ips = result::own_ips(config, attachment)?;
+    let expected = Expected::read(config, attachment)?;
     let netns = netns::open(&attachment.netns)?;
-    let request = CniRequest::Check { key: config.key(attachment), ips };
-    done(client.call(request, Some(&netns))?)
+    let request = CniRequest::Check { key: config.key(attachment), ips: expected.ips.clone() };
+    done(client.call(request, Some(&netns))?)?;
+    inside::check(&netns, attachment, &expected)
 }
 
 fn gc(config: &Config, client: &Client<'_>) -> Result<(), CniFailure> {

@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use corduroy_ipc::cni::{Added, CniFailure, Interface, Mac};
+use corduroy_ipc::cni::{Added, CniFailure, Interface, Mac, Route};
 use ipnetwork::IpNetwork;
 use serde_json::{Map, Value, json};
 
@@ -65,26 +65,67 @@ fn list<'a>(result: &'a mut Map<String, Value>, name: &str) -> Result<&'a mut Ve
     }
 }
 
-/// The addresses that `prevResult` gives to this attachment's interface in the container: what CHECK has to
-/// find.
-pub(crate) fn own_ips(config: &Config, attachment: &Attachment) -> Result<Vec<IpNetwork>, CniFailure> {
-    let Some(prev) = &config.prev_result else {
-        return Err(invalid("prevResult", &Value::Null, "the result of the ADD, which CHECK compares with"));
-    };
-    let field = |name: &str| prev.get(name).and_then(Value::as_array).map_or(&[] as &[Value], Vec::as_slice);
-    let is_ours = |interface: &Value| {
-        let text = |name: &str| interface.get(name).and_then(Value::as_str).unwrap_or_default();
-        text("name") == attachment.ifname && !text("sandbox").is_empty()
-    };
-    let Some(ours) = field("interfaces").iter().position(is_ours) else {
-        let interfaces = prev.get("interfaces").unwrap_or(&Value::Null);
-        let allowed = format!("a list that has {} with a sandbox", attachment.ifname);
-        return Err(invalid("prevResult.interfaces", interfaces, &allowed));
-    };
-    let of_ours = |ip: &&Value| ip.get("interface").and_then(Value::as_u64) == Some(ours as u64);
-    let parse = |ip: &Value| {
-        let text = ip.get("address").and_then(Value::as_str).unwrap_or_default();
-        IpNetwork::from_str(text).map_err(|_| invalid("prevResult.ips", ip, "an address with its length"))
-    };
-    field("ips").iter().filter(of_ours).map(parse).collect()
+/// What `prevResult` says of this attachment: what CHECK has to find.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    /// The interface's MAC, if it is told.
+    pub(crate) mac: Option<Mac>,
+    /// The MAC of the host's end, if it is told.
+    pub(crate) host_mac: Option<Mac>,
+    /// The addresses of the interface.
+    pub(crate) ips: Vec<IpNetwork>,
+    /// The routes by our gateways.
+    pub(crate) routes: Vec<Route>,
+}
+
+impl Expected {
+    /// Reads it.
+    pub(crate) fn read(config: &Config, attachment: &Attachment) -> Result<Self, CniFailure> {
+        let Some(prev) = &config.prev_result else {
+            return Err(invalid(
+                "prevResult",
+                &Value::Null,
+                "the result of the ADD, which CHECK compares with",
+            ));
+        };
+        let field =
+            |name: &str| prev.get(name).and_then(Value::as_array).map_or(&[] as &[Value], Vec::as_slice);
+        let interfaces = field("interfaces");
+        let is_ours = |interface: &&Value| {
+            text(interface, "name") == attachment.ifname && !text(interface, "sandbox").is_empty()
+        };
+        let Some((at, ours)) = interfaces.iter().enumerate().find(|(_, interface)| is_ours(interface)) else {
+            let interfaces = prev.get("interfaces").unwrap_or(&Value::Null);
+            let allowed = format!("a list that has {} with a sandbox", attachment.ifname);
+            return Err(invalid("prevResult.interfaces", interfaces, &allowed));
+        };
+        let host = config.key(attachment).host_interface();
+        let is_host =
+            |interface: &&Value| text(interface, "name") == host && text(interface, "sandbox").is_empty();
+        let mac = |interface: &Value| text(interface, "mac").parse().ok();
+        let of_ours = |ip: &&Value| ip.get("interface").and_then(Value::as_u64) == Some(at as u64);
+        let parse = |ip: &Value| {
+            let parsed = IpNetwork::from_str(text(ip, "address"));
+            parsed.map_err(|_| invalid("prevResult.ips", ip, "an address with its length"))
+        };
+        let ips: Vec<IpNetwork> = field("ips").iter().filter(of_ours).map(parse).collect::<Result<_, _>>()?;
+        let gateways: Vec<&str> = field("ips").iter().filter(of_ours).map(|ip| text(ip, "gateway")).collect();
+        // A route by another gateway is of another plugin, which has a CHECK of its own.
+        let by_us = |route: &&Value| gateways.contains(&text(route, "gw"));
+        let route = |route: &Value| {
+            let dst = text(route, "dst").parse().ok()?;
+            Some(Route { dst, gw: Some(text(route, "gw").parse().ok()?) })
+        };
+        Ok(Self {
+            mac: mac(ours),
+            host_mac: interfaces.iter().find(is_host).and_then(mac),
+            ips,
+            routes: field("routes").iter().filter(by_us).filter_map(route).collect(),
+        })
+    }
+}
+
+/// A text in an object; empty if it is missing or no text.
+fn text<'a>(object: &'a Value, name: &str) -> &'a str {
+    object.get(name).and_then(Value::as_str).unwrap_or_default()
 }

@@ -274,8 +274,10 @@ fn check_asks_for_the_addresses_of_its_own_interface_only() {
         "ips": [{ "address": "10.0.0.5/32", "interface": 1 }, { "address": "10.7.7.7/24", "interface": 2 }],
     });
     let outcome = call(&env("CHECK"), &config(&dir, "1.0.0", &json!({ "prevResult": prev })));
-    assert!(outcome.ok, "{}", outcome.json);
     let (request, fd) = agent.join().unwrap();
+    // The agent is content, so the container is looked at; this one is no network namespace.
+    assert_eq!(outcome.code(), u64::from(code::INVALID_NETNS), "{}", outcome.json);
+    assert!(outcome.msg().contains("can't be entered"), "{}", outcome.json);
     let CniRequest::Check { ips, .. } = request else { panic!("{request:?}") };
     assert_eq!((ips, fd.is_some()), (vec!["10.0.0.5/32".parse().unwrap()], true));
     let outcome = call(&env("CHECK"), &config(&dir, "1.0.0", &json!({})));

@@ -1,20 +1,20 @@
 //! `make demo`: a fabric in network namespaces, shown at work.
 //!
-//! Two racks joined by a router, three nodes with our agent, two pods on each, BIRD on the router as rack a's ToR, GoBGP
-//! as an outside collector, our route reflector. Each check is a story of a few lines in [`checks`]; this file runs
-//! them one after another, prints each as it happens and a table at the end. The exit code tells whether all held.
+//! Two racks joined by a router, three nodes with our agent, two pods on each, BIRD on the router as rack a's ToR,
+//! GoBGP as an outside collector, our route reflector. Each check is a story of a few lines in [`checks`]; this file
+//! runs them one after another, prints each as it happens and a table at the end. The exit code tells whether all held.
 //! With `KEEP=1` in the environment everything stays up until Enter is pressed.
 #![allow(clippy::panic, clippy::expect_used, reason = "a check fails by panicking, like a test")]
 
 mod checks;
-mod world;
+mod scene;
 
 use std::io::BufRead as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use world::World;
+use scene::Scene;
 
 /// What one check came to.
 struct Row {
@@ -24,25 +24,25 @@ struct Row {
 }
 
 fn main() -> ExitCode {
-    println!("{}", world::PICTURE);
+    println!("{}", scene::PICTURE);
     let begin = Instant::now();
     let mut rows = Vec::new();
-    let Some(mut world) = step(&mut rows, "the fabric comes up", World::start) else {
+    let Some(mut scene) = step(&mut rows, "the fabric comes up", Scene::start) else {
         table(&rows);
         return ExitCode::FAILURE;
     };
     for (name, check) in checks::ALL {
         step(&mut rows, name, || {
-            let detail = check(&mut world);
+            let detail = check(&mut scene);
             ((), detail)
         });
     }
     table(&rows);
     println!("{} checks in {:.0?}", rows.len(), begin.elapsed());
     if std::env::var_os("KEEP").is_some_and(|keep| keep == "1") {
-        look_around(&world);
+        look_around(&scene);
     }
-    drop(world);
+    drop(scene);
     if rows.iter().all(|row| row.verdict.is_ok()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -77,7 +77,7 @@ fn table(rows: &[Row]) {
     }
 }
 
-fn look_around(world: &World) {
-    println!("\nEverything stays up. Look around:\n{}\nEnter ends it.", world.directions());
+fn look_around(scene: &Scene) {
+    println!("\nEverything stays up. Look around:\n{}\nEnter ends it.", scene.directions());
     let _ = std::io::stdin().lock().read_line(&mut String::new());
 }

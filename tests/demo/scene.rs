@@ -27,7 +27,7 @@ pub(crate) const PICTURE: &str = "\
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The parts, by name.
-pub(crate) struct World {
+pub(crate) struct Scene {
     pub(crate) pods: Vec<Pod>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) tor: Bird,
@@ -46,7 +46,7 @@ const PODS: [(&str, usize); 6] = [("web", 0), ("db", 0), ("api", 1), ("log", 1),
 /// The reflector's number in rack a.
 const REFLECTOR: u8 = 20;
 
-impl World {
+impl Scene {
     /// Builds all of it and waits until every node is ready and every pod wired.
     pub(crate) fn start() -> (Self, String) {
         let fabric = Fabric::new("demo");
@@ -62,11 +62,11 @@ impl World {
         nodes.iter_mut().for_each(Node::launch);
         nodes.iter_mut().for_each(Node::ready);
         let pods: Vec<Pod> = PODS.iter().map(|(name, node)| fabric.pod(&nodes[*node], name)).collect();
-        let world =
+        let scene =
             Self { pods, nodes, tor, collector, client, _reflector: reflector, encapsulation, fabric };
-        world.all_reach_all();
+        scene.all_reach_all();
         let detail = format!("{} nodes, {} pods, {encapsulation} between the racks", NODES.len(), PODS.len());
-        (world, detail)
+        (scene, detail)
     }
 
     /// The pod called `name`.

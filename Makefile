@@ -10,14 +10,14 @@ root := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 as_root := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(root)"
 built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 
-.PHONY: demo test setup fmt clippy tidy unit binaries live doctest doc check bench
+.PHONY: demo test setup fmt clippy tidy unit sim binaries live doctest doc check bench
 
 # Two racks, three nodes, pods, BIRD, GoBGP and a reflector in network namespaces, shown at work. KEEP=1 leaves them up
 # until Enter is pressed.
 demo: setup binaries
 	@$(stage) demo $(root) env $(built) $(CARGO_TARGET_DIR)/debug/demo
 
-test: setup fmt clippy tidy unit live doctest doc
+test: setup fmt clippy tidy unit sim live doctest doc
 
 # What a change needs before it is shown to anybody; no root, no daemons.
 check: fmt clippy tidy unit
@@ -36,6 +36,11 @@ tidy:
 
 unit:
 	@$(stage) unit $(cargo) test $(locked) --quiet --workspace --exclude corduroy-tests --all-targets
+
+# The simulated world: so many seeds, or `make sim SEED=n` for one with its whole log.
+SEEDS ?= 700
+sim:
+	@$(stage) sim env SIM_SEEDS=$(or $(SEED),1..$(SEEDS)) $(cargo) test $(locked) --quiet -p corduroy-tests --test sim
 
 binaries:
 	@$(stage) binaries $(cargo) build $(locked) --quiet --workspace --bins

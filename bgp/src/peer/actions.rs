@@ -197,8 +197,11 @@ impl Peer {
         let graceful = agreement.graceful;
         let how = match ended {
             Ended::Lost | Ended::Replaced => End::Silent,
-            Ended::Sent(n) | Ended::Received(n) if n.error == ErrorCode::Cease(Cease::HardReset) => End::Hard,
-            Ended::Sent(_) | Ended::Received(_) => End::Notification,
+            Ended::Sent(n) | Ended::Received(n) => match n.error {
+                ErrorCode::Cease(Cease::HardReset) => End::Hard,
+                ErrorCode::Cease(Cease::CollisionResolution) => End::Collision,
+                _ => End::Notification,
+            },
         };
         let (twice, keep) = self.retention.ended(&graceful, how);
         if !twice.is_empty() {

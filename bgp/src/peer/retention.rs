@@ -47,6 +47,8 @@ pub(crate) enum End {
     Silent,
     /// With a NOTIFICATION of either side.
     Notification,
+    /// With Cease/Connection Collision Resolution: nobody has restarted, another connection of the peer takes over.
+    Collision,
     /// With Cease/Hard Reset (RFC 8538 §3), or because we want no session with it.
     Hard,
 }
@@ -62,15 +64,15 @@ impl Retention {
     pub(crate) fn stale(self) -> FamilySet {
         self.stale
     }
-    /// A session ended. Returns the families whose routes that are stale already go now, because a second restart came
-    /// before the End-of-RIB of the first (RFC 4724 §4.2), and the families whose routes become stale.
+    /// A session ended. Returns the families whose routes that are stale already go now, because a second restart
+    /// came before the End-of-RIB of the first (RFC 4724 §4.2), and the families whose routes become stale.
     pub(crate) fn ended(&mut self, agreed: &Agreed, how: End) -> (FamilySet, FamilySet) {
         let keep = match how {
-            End::Silent => agreed.families,
+            End::Silent | End::Collision => agreed.families,
             End::Notification if agreed.notification => agreed.families,
             End::Notification | End::Hard => FamilySet::EMPTY,
         };
-        let twice = self.stale.and(keep);
+        let twice = if how == End::Collision { FamilySet::EMPTY } else { self.stale.and(keep) };
         self.stale = keep;
         (twice, keep)
     }
@@ -166,5 +168,16 @@ mod tests {
         assert_eq!(r.ended(&agreed, End::Silent), (ONLY4, FamilySet::BOTH), "IPv6 had its End-of-RIB");
         assert_eq!(r.expired(), FamilySet::BOTH);
         assert_eq!(r.stale(), FamilySet::EMPTY);
+    }
+
+    #[test]
+    fn a_collision_is_no_second_restart() {
+        let both = offer(FamilySet::BOTH, FamilySet::BOTH);
+        let agreed = Agreed::new(Some(&ours(false)), Some(&both), FamilySet::BOTH);
+        let mut r = Retention::default();
+        r.ended(&agreed, End::Silent);
+        r.returned(Some(&both), &agreed);
+        assert_eq!(r.ended(&agreed, End::Collision), (FamilySet::EMPTY, FamilySet::BOTH), "nothing goes");
+        assert_eq!(r.returned(Some(&both), &agreed), FamilySet::BOTH);
     }
 }

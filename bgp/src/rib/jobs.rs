@@ -42,6 +42,8 @@ pub(super) enum Job {
     Decide { family: Family, at: u32 },
     /// A peer's first table is in.
     EndOfRib { peer: u16, family: Family },
+    /// Selection is no longer deferred: first tables that came in meanwhile are decided now.
+    Selected { family: Family },
     /// The slot is free.
     Forget { peer: u16 },
 }
@@ -133,7 +135,7 @@ impl Rib {
                     Family::Ipv6Unicast => core::mem::replace(&mut self.v6.selected, true),
                 };
                 if !table_selected {
-                    self.queue.jobs.push_back(Job::Decide { family, at: 0 });
+                    self.queue.jobs.extend([Job::Decide { family, at: 0 }, Job::Selected { family }]);
                 }
             }
         }
@@ -222,12 +224,8 @@ impl Rib {
         let Some(peer) = self.peers.get_mut(id.0) else { return };
         peer.up = false;
         for family in Family::ALL {
-            if keep.contains(family) {
-                self.each(id.0, family, Each::MakeStale);
-                self.each(id.0, family, Each::Clear);
-            } else {
-                self.each(id.0, family, Each::Remove);
-            }
+            let what = if keep.contains(family) { Each::MakeStale } else { Each::Remove };
+            self.each(id.0, family, what);
         }
     }
 
@@ -317,7 +315,18 @@ impl Rib {
                 at.map(|at| Job::Decide { family, at })
             }
             Job::EndOfRib { peer, family } => {
-                self.end_of_rib(peer, family);
+                self.flush();
+                if let Some(p) = self.peers.get_mut(peer) {
+                    p.family_mut(family).end_of_rib_received = true;
+                    self.complete(peer, family);
+                }
+                None
+            }
+            Job::Selected { family } => {
+                let in_full = |p: &PeerTables| p.up && p.family(family).end_of_rib_received;
+                let peers: Vec<u16> =
+                    self.peers.iter().filter(|(_, p)| in_full(p)).map(|(id, _)| id).collect();
+                peers.into_iter().for_each(|peer| self.complete(peer, family));
                 None
             }
             Job::Forget { peer } => {
@@ -329,16 +338,16 @@ impl Rib {
         }
     }
 
-    fn end_of_rib(&mut self, peer: u16, family: Family) {
-        self.flush();
-        let Some(p) = self.peers.get_mut(peer) else { return };
-        p.family_mut(family).end_of_rib_received = true;
-        let event = Event::EndOfRib { peer: p.session.key, family };
-        let mark = match family {
-            Family::Ipv4Unicast => self.v4.journal_mark(),
-            Family::Ipv6Unicast => self.v6.journal_mark(),
+    /// Says that a peer's first table is in and decided, once the Loc-RIB is drained so far; nothing is decided while
+    /// selection is deferred.
+    fn complete(&mut self, peer: u16, family: Family) {
+        let (selected, mark) = match family {
+            Family::Ipv4Unicast => (self.v4.selected, self.v4.journal_mark()),
+            Family::Ipv6Unicast => (self.v6.selected, self.v6.journal_mark()),
         };
-        self.said.after_drain.push_back((family, mark, event));
+        if let Some(peer) = self.peers.key(peer).filter(|_| selected) {
+            self.said.after_drain.push_back((family, mark, Event::EndOfRib { peer, family }));
+        }
     }
 }
 
@@ -533,7 +542,7 @@ impl<P: Packed> Parts<'_, P> {
         match (what, new) {
             (Each::Remove, _) => self.table.remove((prefix, peer), 0, adj, self.attrs),
             (Each::Sweep, _) => self.table.remove((prefix, peer), STALE, adj, self.attrs),
-            (Each::MakeStale, _) => self.table.make_stale(prefix, peer, adj, self.attrs),
+            (Each::MakeStale, _) => self.table.make_stale(prefix, peer, adj),
             (Each::Reimport, Some(new)) => {
                 self.attrs.retain(new.attr);
                 self.table.reimport((prefix, peer), (new.attr, new.fault), adj, self.attrs);

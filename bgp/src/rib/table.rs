@@ -13,7 +13,7 @@ use super::Settings;
 use super::chunked::Bitmap;
 use super::import::Fault;
 use super::intern::{AttrId, Attrs};
-use super::paths::{BEST, CHANGED, LISTED, LOCAL, MULTIPATH, Path, Runs, STALE};
+use super::paths::{BEST, CHANGED, LOCAL, MULTIPATH, Path, Runs, STALE};
 use super::peers::{AdjIn, NOBODY, Peers};
 use super::prefixes::{DEAD, DIRTY, LOC_CHANGED, Packed, Prefixes};
 use crate::Net;
@@ -192,16 +192,10 @@ impl<P: Packed> Table<P> {
         attrs.release(path.attr);
     }
 
-    /// Marks the peer's path stale, or removes it when it is already (RFC 4724 §4.2: consecutive restarts).
-    pub(crate) fn make_stale(&mut self, prefix: u32, peer: u16, adj: &mut AdjIn, attrs: &mut Attrs) {
-        let Some(path) = self.path_mut(prefix, peer) else { return };
-        if path.flags & LISTED != 0 {
-            return;
-        }
-        if path.flags & STALE != 0 {
-            return self.remove((prefix, peer), 0, adj, attrs);
-        }
-        path.flags |= STALE | LISTED;
+    /// Marks the peer's path stale. One that is stale already stays so: whether it goes is for the first half to say.
+    pub(crate) fn make_stale(&mut self, prefix: u32, peer: u16, adj: &mut AdjIn) {
+        let Some(path) = self.path_mut(prefix, peer).filter(|p| p.flags & STALE == 0) else { return };
+        path.flags |= STALE;
         let in_loc_rib = path.flags & MULTIPATH != 0;
         adj.stale += 1;
         if in_loc_rib {

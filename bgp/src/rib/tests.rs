@@ -1,6 +1,8 @@
 //! The RIB against an obvious model: random announcements, withdrawals, restarts, refreshes and slow readers, and after
 //! each quiet moment every peer must hold what the model says, rebuilt from the very bytes it was given.
 
+mod deferral;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec;
@@ -182,7 +184,7 @@ impl World {
             return;
         }
         remote.up = false;
-        remote.announced.retain(|net, (_, stale)| keep.contains(net.family()) && !*stale);
+        remote.announced.retain(|net, _| keep.contains(net.family()));
         remote.announced.values_mut().for_each(|(_, stale)| *stale = true);
         self.rib.handle(RibInput::Down { peer: PeerId(peer), keep });
     }

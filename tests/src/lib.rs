@@ -20,6 +20,7 @@
     reason = "a harness fails a test by panicking; every panic is a sentence that says what did not hold"
 )]
 
+pub mod cni;
 pub mod daemons;
 pub mod fabric;
 pub mod probe;

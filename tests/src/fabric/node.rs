@@ -50,6 +50,14 @@ impl Node {
         self.run.join(name)
     }
 
+    /// The network configuration that a runtime on this node has for our plugin.
+    #[must_use]
+    pub fn network(&self) -> serde_json::Value {
+        serde_json::json!({
+            "cniVersion": "1.1.0", "name": "corduroy", "type": "corduroy", "runDir": self.run,
+        })
+    }
+
     /// The running agent.
     #[track_caller]
     pub fn agent(&mut self) -> &mut Process {

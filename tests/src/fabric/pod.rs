@@ -1,13 +1,12 @@
 //! A pod: a namespace that our CNI plugin wires, called as a container runtime calls it.
 
-use std::io::Write as _;
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use super::Node;
 use crate::Namespace;
+use crate::cni::Call;
 use crate::process;
 
 /// One attachment: its namespace and what the plugin answered.
@@ -25,6 +24,18 @@ impl Pod {
         let answer = call(node, "ADD", &container, &id, None);
         let answer = answer.unwrap_or_else(|why| panic!("ADD of {label} on {}: {why}", node.name()));
         Self { container, id, result: answer }
+    }
+
+    /// Its container id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What ADD answered.
+    #[must_use]
+    pub fn result(&self) -> &Value {
+        &self.result
     }
 
     /// Its namespace.
@@ -66,10 +77,6 @@ impl Pod {
     }
 }
 
-/// Calls the plugin as a runtime does: parameters in the environment, the network configuration on stdin.
-///
-/// # Errors
-/// Its error object, or how it ended.
 fn call(
     node: &Node,
     command: &str,
@@ -77,34 +84,12 @@ fn call(
     id: &str,
     previous: Option<&Value>,
 ) -> Result<Value, String> {
-    let mut config = serde_json::json!({
-        "cniVersion": "1.1.0",
-        "name": "corduroy",
-        "type": "corduroy",
-        "runDir": node.socket(""),
-    });
+    let mut config = node.network();
     if let (Some(previous), Some(fields)) = (previous, config.as_object_mut()) {
         fields.insert("prevResult".to_owned(), previous.clone());
     }
-    let mut plugin = Command::new(process::binary("corduroy"));
-    plugin.env("CNI_COMMAND", command).env("CNI_CONTAINERID", id).env("CNI_IFNAME", "eth0");
-    plugin.env("CNI_NETNS", container.path()).env("CNI_PATH", "/opt/cni/bin");
-    plugin.env("CNI_ARGS", format!("K8S_POD_NAMESPACE=default;K8S_POD_NAME={id}"));
-    plugin.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = node.host().enter(move || {
-        let mut child = plugin.spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(config.to_string().as_bytes())?;
-        }
-        child.wait_with_output()
-    });
-    let output = output.map_err(|e| format!("can't run the plugin: {e}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if !output.status.success() {
-        return Err(format!("{} {text}{}", output.status, String::from_utf8_lossy(&output.stderr)));
-    }
-    if text.is_empty() {
-        return Ok(Value::Null);
-    }
-    serde_json::from_str(&text).map_err(|e| format!("the plugin answered {text:?}: {e}"))
+    let call = Call::new(&process::binary("corduroy"), command, &config);
+    let call = call.attachment(id, "eth0").netns(&container.path());
+    let owner = format!("K8S_POD_NAMESPACE=default;K8S_POD_NAME={id}");
+    call.variable("CNI_ARGS", &owner).run(node.host())?.result()
 }

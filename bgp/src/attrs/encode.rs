@@ -99,8 +99,9 @@ impl Edits<'_> {
         };
         match code {
             code::AS_PATH if !self.prepend.is_empty() => {
-                let mut path = Vec::new();
-                AsPath::new(old.map(|o| o.value).unwrap_or_default()).put_prepended(self.prepend, &mut path);
+                let old = old.map(|o| o.value).unwrap_or_default();
+                let mut path = Vec::with_capacity(old.len() + 2 + 4 * self.prepend.len());
+                AsPath::new(old).put_prepended(self.prepend, &mut path);
                 put_attribute(code, TRANSITIVE, &path, out);
             }
             code::NEXT_HOP => match &self.next_hop {

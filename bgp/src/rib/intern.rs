@@ -213,9 +213,11 @@ impl Attrs {
     }
 
     fn evacuate(&mut self, chunk: u32) {
-        for (id, at, block) in self.blocks.take(chunk) {
-            if let Some(h) = self.headers.get_mut(id).filter(|h| h.refs > 0 && h.at == at) {
-                h.at = self.blocks.push(id, &block);
+        let bytes = self.blocks.take(chunk);
+        for (id, at, block) in blocks_in(&bytes) {
+            let place = chunk << 16 | at;
+            if let Some(h) = self.headers.get_mut(id).filter(|h| h.refs > 0 && h.at == place) {
+                h.at = self.blocks.push(id, block);
             }
         }
     }
@@ -303,21 +305,24 @@ impl Blocks {
         (self.current != Some(number) && chunk.live < CHUNK / 4).then_some(number)
     }
 
-    /// Everything that was ever put in a chunk, dead or alive, with its id and place; the chunk is free afterwards.
-    fn take(&mut self, number: u32) -> impl Iterator<Item = (u32, u32, Vec<u8>)> + use<> {
-        let chunk = self.chunks.get_mut(number as usize).map(core::mem::take).unwrap_or_default();
+    /// Frees a chunk and gives what was in it.
+    fn take(&mut self, number: u32) -> Vec<u8> {
         self.free.push(number);
-        let mut at = 0;
-        core::iter::from_fn(move || {
-            let head: [u8; PREFIX] = chunk.bytes.get(at..at + PREFIX)?.try_into().ok()?;
-            let [a, b, c, d, e, f] = head;
-            let (id, len) = (u32::from_ne_bytes([a, b, c, d]), usize::from(u16::from_ne_bytes([e, f])));
-            let start = at + PREFIX;
-            at = start + len;
-            let place = number << 16 | u32::try_from(start).ok()?;
-            Some((id, place, chunk.bytes.get(start..at)?.to_vec()))
-        })
+        self.chunks.get_mut(number as usize).map(|chunk| core::mem::take(chunk).bytes).unwrap_or_default()
     }
+}
+
+/// Everything that was ever put in a chunk, dead or alive, with its id and place.
+fn blocks_in(bytes: &[u8]) -> impl Iterator<Item = (u32, u32, &[u8])> {
+    let mut at = 0;
+    core::iter::from_fn(move || {
+        let head: [u8; PREFIX] = bytes.get(at..at + PREFIX)?.try_into().ok()?;
+        let [a, b, c, d, e, f] = head;
+        let (id, len) = (u32::from_ne_bytes([a, b, c, d]), usize::from(u16::from_ne_bytes([e, f])));
+        let start = at + PREFIX;
+        at = start + len;
+        Some((id, u32::try_from(start).ok()?, bytes.get(start..at)?))
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ locked := --locked
 stage := tests/tools/stage.sh
 # Network namespaces need root.
 root := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
-as_root := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(root)"
+as_root := $(if $(root),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(root)")
 built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 
 .PHONY: demo test setup fmt clippy tidy unit sim binaries live doctest doc check bench
@@ -45,8 +45,19 @@ sim:
 binaries:
 	@$(stage) binaries $(cargo) build $(locked) --quiet --workspace --bins
 
+# What the interoperability tests found is noted, and compared with docs/interop.md.
+notes := $(CARGO_TARGET_DIR)/interop.notes
+
 live: binaries
-	@$(stage) live env $(as_root) $(built) RUST_TEST_THREADS=6 $(cargo) test $(locked) --quiet -p corduroy-tests --test live
+	@rm -f $(notes)
+	@$(stage) live env $(as_root) $(built) CORDUROY_INTEROP_NOTES=$(notes) RUST_TEST_THREADS=8 $(cargo) test $(locked) --quiet -p corduroy-tests --test live
+	@$(stage) interop $(CARGO_TARGET_DIR)/debug/interop $(notes)
+
+# Writes docs/interop.md.
+interop: setup binaries
+	@rm -f $(notes)
+	@$(stage) interop env $(as_root) $(built) CORDUROY_INTEROP_NOTES=$(notes) RUST_TEST_THREADS=8 $(cargo) test $(locked) --quiet -p corduroy-tests --test live interop
+	@$(CARGO_TARGET_DIR)/debug/interop $(notes) --write
 
 doctest:
 	@$(stage) doctest $(cargo) test $(locked) --quiet --workspace --doc

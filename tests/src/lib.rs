@@ -23,6 +23,7 @@
 pub mod cni;
 pub mod daemons;
 pub mod fabric;
+pub mod interop;
 pub mod probe;
 pub mod process;
 pub mod topology;

@@ -66,6 +66,10 @@ impl Daemon for Bird {
         self.process.alive()
     }
 
+    fn log(&self) -> String {
+        self.process.log()
+    }
+
     fn established(&self, peer: IpAddr) -> Result<(), String> {
         let line = self.birdc(&format!("show protocols {}", protocol(peer)))?;
         let line = line.lines().last().unwrap_or_default();
@@ -150,6 +154,7 @@ fn configuration(router: &Router) -> String {
             );
         }
     }
+    text.push_str(&export(router));
     for neighbour in &router.neighbours {
         session(&mut text, router, neighbour);
     }
@@ -162,6 +167,9 @@ fn session(text: &mut String, router: &Router, peer: &Neighbour) {
     let _ = writeln!(text, "  neighbor {} as {};", peer.address, peer.asn);
     let _ = writeln!(text, "  hold time {}; connect retry time 2; connect delay time 1;", peer.hold);
     text.push_str("  error wait time 1, 2; error forget time 1;\n");
+    if !router.quiet {
+        text.push_str("  enable extended messages on;\n");
+    }
     text.push_str(match (peer.ttl_security, peer.multihop, peer.asn == router.asn) {
         (true, _, _) => "  multihop 1; ttl security on;\n",
         (false, true, _) => "  multihop;\n",
@@ -184,11 +192,26 @@ fn session(text: &mut String, router: &Router, peer: &Neighbour) {
         if !peer.families.has(v6) {
             continue;
         }
-        let kept = if router.quiet { "" } else { "import table on;" };
-        let _ =
-            writeln!(text, "  {name} {{ import all; {kept} export where source ~ [RTS_STATIC, RTS_BGP]; }};");
+        let _ = writeln!(text, "  {name} {{ import all; export filter outgoing; }};");
     }
     text.push_str("}\n");
+}
+
+/// Everything but what other protocols brought; an own MED lives only when it is set here.
+fn export(router: &Router) -> String {
+    let marks = router.marks.map(|marks| {
+        let (high, low) = marks.community;
+        let [admin, one, two] = marks.large_community;
+        format!(
+            "  if source = RTS_STATIC then {{ bgp_med = {}; bgp_local_pref = {};\n    \
+             bgp_community.add(({high}, {low})); bgp_large_community.add(({admin}, {one}, {two})); }}\n",
+            marks.med, marks.local_pref,
+        )
+    });
+    format!(
+        "filter outgoing {{\n{}  if source ~ [RTS_STATIC, RTS_BGP] then accept;\n  reject;\n}}\n",
+        marks.unwrap_or_default()
+    )
 }
 
 fn local(peer: &Neighbour) -> String {
@@ -229,6 +252,11 @@ fn attribute_line(route: &mut Learned, name: &str, value: &str) {
                 Some((high.parse().ok()?, low.parse().ok()?))
             };
             route.communities = value.split_whitespace().filter_map(pair).collect();
+        }
+        "BGP.large_community" => {
+            let colons = value.replace(", ", ":");
+            let words = colons.split_whitespace().map(|word| word.trim_matches(['(', ')']));
+            route.large_communities = words.filter_map(super::large_community).collect();
         }
         _ => {}
     }

@@ -19,7 +19,7 @@ use corduroy_bgp::{Asn, Family, FamilySet, Net, RouterId};
 use corduroy_bgp_net::{Announcement, Driver, Handle, LocRib, Report};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Daemon, Families, Learned, Neighbour, Router};
+use super::{Daemon, Families, Learned, Marks, Neighbour, Router};
 use crate::Namespace;
 
 /// Our speaker in a namespace.
@@ -74,6 +74,14 @@ impl Corduroy {
     /// It has ended.
     pub fn peers(&self) -> Result<Vec<PeerStatus>, String> {
         self.ask(self.handle().peers()).map_err(|e| e.to_string())
+    }
+
+    /// Originates many prefixes at once.
+    #[track_caller]
+    pub fn announce_all(&mut self, prefixes: &[String]) {
+        let all = prefixes.iter().map(|prefix| Announcement::Originate(net(prefix), origination(None)));
+        self.ask(self.handle().announce(all.collect())).unwrap_or_else(|e| panic!("{e}"));
+        self.router.announce.extend_from_slice(prefixes);
     }
 
     /// Changes what it is while it runs.
@@ -143,6 +151,10 @@ impl Daemon for Corduroy {
         self.peers().map(drop)
     }
 
+    fn log(&self) -> String {
+        self.notices()
+    }
+
     fn established(&self, peer: IpAddr) -> Result<(), String> {
         let peers = self.peers()?;
         let found = peers.iter().find(|status| status.session.key.address == peer);
@@ -160,7 +172,7 @@ impl Daemon for Corduroy {
     }
 
     fn announce(&mut self, prefix: &str) {
-        let one = vec![Announcement::Originate(net(prefix), plain())];
+        let one = vec![Announcement::Originate(net(prefix), origination(None))];
         self.ask(self.handle().announce(one)).unwrap_or_else(|e| panic!("{e}"));
         self.router.announce.push(prefix.to_owned());
     }
@@ -224,7 +236,7 @@ fn launch(
     let listening = std::thread::spawn(move || {
         while let Some(report) = reports.blocking_recv() {
             if let (Report::Notice(notice), Ok(mut text)) = (report, notices.lock()) {
-                text.push_str(&format!("{notice:?}\n"));
+                text.push_str(&format!("{notice}\n"));
             }
         }
     });
@@ -300,16 +312,18 @@ fn session(router: &Router, peer: &Neighbour) -> PeerConfig {
 }
 
 fn announcements(router: &Router) -> Vec<Announcement> {
-    router.announce.iter().map(|prefix| Announcement::Originate(net(prefix), plain())).collect()
+    let marked = |prefix: &String| Announcement::Originate(net(prefix), origination(router.marks));
+    router.announce.iter().map(marked).collect()
 }
 
-fn plain() -> Origination {
+fn origination(marks: Option<Marks>) -> Origination {
+    let community = |(high, low): (u16, u16)| u32::from(high) << 16 | u32::from(low);
     Origination {
         next_hop: None,
-        med: None,
-        local_pref: None,
-        communities: Vec::new(),
-        large_communities: Vec::new(),
+        med: marks.map(|marks| marks.med),
+        local_pref: marks.map(|marks| marks.local_pref),
+        communities: marks.iter().map(|marks| community(marks.community)).collect(),
+        large_communities: marks.iter().map(|marks| marks.large_community).collect(),
     }
 }
 
@@ -323,12 +337,17 @@ fn read(route: &Route) -> Learned {
         Community::Standard(number) => Some(((number >> 16) as u16, (number & 0xffff) as u16)),
         Community::Large(..) => None,
     });
+    let large = attributes.communities.iter().filter_map(|community| match community {
+        Community::Large(parts) => Some(*parts),
+        Community::Standard(_) => None,
+    });
     Learned {
         next_hop: attributes.next_hop,
         as_path: super::as_path(&attributes.as_path),
         med: attributes.med,
         local_pref: attributes.local_pref,
         communities: communities.collect(),
+        large_communities: large.collect(),
         originator: attributes.originator_id.map(|id| id.to_string()),
         clusters: attributes.cluster_list.iter().map(|id| Ipv4Addr::from(*id).to_string()).collect(),
         stale: route.stale,

@@ -65,6 +65,10 @@ impl Daemon for ExaBgp {
         self.process.alive()
     }
 
+    fn log(&self) -> String {
+        self.process.log()
+    }
+
     fn established(&self, peer: IpAddr) -> Result<(), String> {
         let peer = peer.to_string();
         let reports = self.reports()?;
@@ -178,7 +182,10 @@ fn session(text: &mut String, router: &Router, peer: &Neighbour) {
     }
     let restart =
         peer.graceful_restart.map(|seconds| format!("graceful-restart {seconds};")).unwrap_or_default();
-    let _ = writeln!(text, "  capability {{ route-refresh enable; asn4 enable; {restart} }}");
+    let _ = writeln!(
+        text,
+        "  capability {{ route-refresh enable; asn4 enable; extended-message enable; {restart} }}"
+    );
     text.push_str("  family {");
     for (v6, name) in [(false, "ipv4"), (true, "ipv6")] {
         if peer.families.has(v6) {
@@ -187,9 +194,18 @@ fn session(text: &mut String, router: &Router, peer: &Neighbour) {
     }
     text.push_str(" }\n  api { processes [ harness ]; neighbor-changes; receive { parsed; update; } }\n");
     text.push_str("  static {\n");
+    let marks = router.marks.map(|marks| {
+        let (high, low) = marks.community;
+        let [admin, one, two] = marks.large_community;
+        format!(
+            " med {} local-preference {} community [ {high}:{low} ] large-community [ {admin}:{one}:{two} ]",
+            marks.med, marks.local_pref,
+        )
+    });
+    let marks = marks.unwrap_or_default();
     for v6 in [false, true] {
         for prefix in router.own(v6).filter(|_| peer.families.has(v6)) {
-            let _ = writeln!(text, "    route {prefix} next-hop self;");
+            let _ = writeln!(text, "    route {prefix} next-hop self{marks};");
         }
     }
     text.push_str("  }\n}\n");
@@ -197,6 +213,7 @@ fn session(text: &mut String, router: &Router, peer: &Neighbour) {
 
 fn read(attributes: &Value, next_hop: &str) -> Learned {
     let pair = |value: &Value| Some((half(&value[0])?, half(&value[1])?));
+    let triple = |value: &Value| Some([number(&value[0])?, number(&value[1])?, number(&value[2])?]);
     let clusters = list(&attributes["cluster-list"]).iter().filter_map(|id| id.as_str().map(str::to_owned));
     Learned {
         next_hop: next_hop.parse().ok(),
@@ -204,6 +221,7 @@ fn read(attributes: &Value, next_hop: &str) -> Learned {
         med: number(&attributes["med"]),
         local_pref: number(&attributes["local-preference"]),
         communities: list(&attributes["community"]).iter().filter_map(pair).collect(),
+        large_communities: list(&attributes["large-community"]).iter().filter_map(triple).collect(),
         originator: attributes["originator-id"].as_str().map(str::to_owned),
         clusters: clusters.collect(),
         stale: false,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Deserializer, Value};
 
-use super::{Daemon, Learned, Neighbour, Router, community, list, number, parsed};
+use super::{Daemon, Learned, Neighbour, Router, community, large_community, list, number, parsed};
 use crate::process::{self, Process};
 use crate::{Namespace, eventually};
 
@@ -64,6 +64,10 @@ impl Daemon for Frr {
 
     fn alive(&mut self) -> Result<(), String> {
         self.process.alive()
+    }
+
+    fn log(&self) -> String {
+        self.process.log()
     }
 
     fn established(&self, peer: IpAddr) -> Result<(), String> {
@@ -161,6 +165,9 @@ fn configuration(router: &Router) -> String {
     // Nothing is asked of policy or of the kernel, nothing waits.
     text.push_str(" no bgp ebgp-requires-policy\n no bgp network import-check\n coalesce-time 0\n");
     text.push_str(" no bgp default ipv4-unicast\n");
+    if !router.quiet {
+        text.push_str(" bgp log-neighbor-changes\n");
+    }
     if let Some(seconds) = router.neighbours.iter().find_map(|peer| peer.graceful_restart) {
         let _ = writeln!(text, " bgp graceful-restart\n bgp graceful-restart preserve-fw-state");
         let _ = writeln!(text, " bgp graceful-restart restart-time {seconds}");
@@ -171,20 +178,26 @@ fn configuration(router: &Router) -> String {
     for v6 in [false, true] {
         let _ = writeln!(text, " address-family {}", family(v6));
         for prefix in router.own(v6) {
-            let _ = writeln!(text, "  network {prefix}");
+            let map = if router.marks.is_some() { " route-map marks" } else { "" };
+            let _ = writeln!(text, "  network {prefix}{map}");
         }
         for peer in router.neighbours.iter().filter(|peer| peer.families.has(v6)) {
             let _ = writeln!(text, "  neighbor {} activate", peer.address);
-            if !router.quiet {
-                let _ = writeln!(text, "  neighbor {} soft-reconfiguration inbound", peer.address);
-            }
             if peer.client {
                 let _ = writeln!(text, "  neighbor {} route-reflector-client", peer.address);
             }
         }
         text.push_str(" exit-address-family\n");
     }
-    text + "!\n" + &router.extra
+    text.push_str("!\n");
+    if let Some(marks) = router.marks {
+        let (high, low) = marks.community;
+        let [admin, one, two] = marks.large_community;
+        let _ = writeln!(text, "route-map marks permit 10\n set metric {}", marks.med);
+        let _ = writeln!(text, " set local-preference {}\n set community {high}:{low}", marks.local_pref);
+        let _ = writeln!(text, " set large-community {admin}:{one}:{two}\nexit\n!");
+    }
+    text + &router.extra
 }
 
 fn session(text: &mut String, peer: &Neighbour) {
@@ -214,12 +227,14 @@ fn read(path: &Value) -> Learned {
     let next_hops = list(&path["nexthops"]);
     let global = next_hops.iter().find(|hop| hop["scope"] == "global").or(next_hops.first());
     let clusters = list(&path["clusterList"]["list"]).iter();
+    let large = list(&path["largeCommunity"]["list"]).iter();
     Learned {
         next_hop: global.and_then(|hop| parsed(&hop["ip"])),
         as_path: super::as_path(path["aspath"]["string"].as_str().unwrap_or_default()),
         med: number(&path["metric"]),
         local_pref: number(&path["locPrf"]),
         communities: list(&path["community"]["list"]).iter().filter_map(|c| community(c.as_str()?)).collect(),
+        large_communities: large.filter_map(|c| large_community(c.as_str()?)).collect(),
         originator: path["originatorId"].as_str().map(str::to_owned),
         clusters: clusters.filter_map(|id| id.as_str().map(str::to_owned)).collect(),
         stale: path["stale"] == true,

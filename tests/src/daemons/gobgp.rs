@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Daemon, Learned, Neighbour, Router, list, number, parsed};
+use super::{Daemon, Learned, Marks, Neighbour, Router, list, number, parsed};
 use crate::process::{self, Process};
 use crate::{Namespace, eventually};
 
@@ -45,13 +45,22 @@ impl GoBgp {
 
     fn announce_all(&self) {
         for prefix in &self.router.announce {
-            self.rib("add", prefix);
+            self.rib("add", prefix, self.router.marks);
         }
     }
 
-    fn rib(&self, verb: &str, prefix: &str) {
+    fn rib(&self, verb: &str, prefix: &str, marks: Option<Marks>) {
         let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
-        self.namespace.run(&format!("gobgp global rib {verb} {prefix} -a {family}"));
+        let marks = marks.map(|marks| {
+            let (high, low) = marks.community;
+            let [admin, one, two] = marks.large_community;
+            format!(
+                "med {} local-pref {} community {high}:{low} large-community {admin}:{one}:{two}",
+                marks.med, marks.local_pref,
+            )
+        });
+        let marks = marks.unwrap_or_default();
+        self.namespace.run(&format!("gobgp global rib {verb} {prefix} {marks} -a {family}"));
     }
 }
 
@@ -60,6 +69,10 @@ impl Daemon for GoBgp {
 
     fn alive(&mut self) -> Result<(), String> {
         self.process.alive()
+    }
+
+    fn log(&self) -> String {
+        self.process.log()
     }
 
     fn established(&self, peer: IpAddr) -> Result<(), String> {
@@ -88,12 +101,12 @@ impl Daemon for GoBgp {
     }
 
     fn announce(&mut self, prefix: &str) {
-        self.rib("add", prefix);
+        self.rib("add", prefix, None);
         self.router.announce.push(prefix.to_owned());
     }
 
     fn withdraw(&mut self, prefix: &str) {
-        self.rib("del", prefix);
+        self.rib("del", prefix, None);
         self.router.announce.retain(|own| own != prefix);
     }
 
@@ -103,8 +116,10 @@ impl Daemon for GoBgp {
 
     fn shut_down(&mut self, peer: IpAddr, text: &str) {
         let mut gobgp = Command::new("gobgp");
-        gobgp.args(["neighbor", &peer.to_string(), "disable", "--reason", text]);
+        gobgp.args(["neighbor", &peer.to_string(), "shutdown", "--reason", text]);
         self.namespace.enter(|| process::output(gobgp));
+        // That was the text, which `disable` leaves out; this keeps the session down.
+        self.namespace.run(&format!("gobgp neighbor {peer} disable"));
     }
 
     fn restart(&mut self) {
@@ -183,6 +198,10 @@ fn read(path: &Value) -> Learned {
     let segments = attribute(2).map(|attribute| list(&attribute["as_paths"])).unwrap_or_default();
     let numbers = attribute(8).map(|attribute| list(&attribute["communities"])).unwrap_or_default();
     let clusters = value(10).map(list).unwrap_or_default();
+    let large = value(32).map(list).unwrap_or_default().iter();
+    let triple = |value: &Value| {
+        Some([number(&value["ASN"])?, number(&value["LocalData1"])?, number(&value["LocalData2"])?])
+    };
     let half = |number: u32| ((number >> 16) as u16, (number & 0xffff) as u16);
     Learned {
         next_hop: attribute(3).or(attribute(14)).and_then(|attribute| parsed(&attribute["nexthop"])),
@@ -190,6 +209,7 @@ fn read(path: &Value) -> Learned {
         med: attribute(4).and_then(|attribute| number(&attribute["metric"])),
         local_pref: value(5).and_then(number),
         communities: numbers.iter().filter_map(number).map(half).collect(),
+        large_communities: large.filter_map(triple).collect(),
         originator: value(9).and_then(Value::as_str).map(str::to_owned),
         clusters: clusters.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect(),
         stale: path["stale"] == true,

@@ -25,7 +25,7 @@ pub use exabgp::ExaBgp;
 pub use frr::Frr;
 pub use gobgp::GoBgp;
 pub use openbgpd::OpenBgpd;
-pub use router::{Families, Neighbour, Router};
+pub use router::{Families, Marks, Neighbour, Router};
 
 use crate::process;
 
@@ -42,6 +42,8 @@ pub struct Learned {
     pub local_pref: Option<u32>,
     /// COMMUNITIES as `(AS, value)`.
     pub communities: Vec<(u16, u16)>,
+    /// LARGE_COMMUNITIES.
+    pub large_communities: Vec<[u32; 3]>,
     /// ORIGINATOR_ID and CLUSTER_LIST, when the path was reflected.
     pub originator: Option<String>,
     /// CLUSTER_LIST, the nearest first.
@@ -60,6 +62,9 @@ pub trait Daemon {
     /// # Errors
     /// It has ended.
     fn alive(&mut self) -> Result<(), String>;
+
+    /// What it has logged so far.
+    fn log(&self) -> String;
 
     /// Whether the session with `peer` is Established.
     ///
@@ -139,6 +144,12 @@ fn as_path(text: &str) -> Vec<u32> {
 fn community(text: &str) -> Option<(u16, u16)> {
     let (high, low) = text.split_once(':')?;
     Some((high.parse().ok()?, low.parse().ok()?))
+}
+
+/// A large community as `65001:1:2`.
+fn large_community(text: &str) -> Option<[u32; 3]> {
+    let parts: Vec<u32> = text.split(':').map_while(|part| part.parse().ok()).collect();
+    parts.try_into().ok()
 }
 
 fn number(value: &Value) -> Option<u32> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Daemon, Learned, Neighbour, Router, community, list, number, parsed};
+use super::{Daemon, Learned, Neighbour, Router, community, large_community, list, number, parsed};
 use crate::process::{self, Process};
 use crate::{Namespace, eventually};
 
@@ -54,6 +54,10 @@ impl Daemon for OpenBgpd {
 
     fn alive(&mut self) -> Result<(), String> {
         self.process.alive()
+    }
+
+    fn log(&self) -> String {
+        self.process.log()
     }
 
     fn established(&self, peer: IpAddr) -> Result<(), String> {
@@ -128,8 +132,16 @@ fn configuration(router: &Router, socket: &Path) -> String {
     let mut text = format!("AS {}\nrouter-id {}\nfib-update no\n", router.asn, router.id);
     let _ = writeln!(text, "socket \"{}\"", socket.display());
     let _ = writeln!(text, "listen on 0.0.0.0 port {0}\nlisten on :: port {0}", router.port);
+    let marks = router.marks.map(|marks| {
+        let (high, low) = marks.community;
+        let [admin, one, two] = marks.large_community;
+        format!(
+            " set {{ metric {} localpref {} community {high}:{low} large-community {admin}:{one}:{two} }}",
+            marks.med, marks.local_pref,
+        )
+    });
     for prefix in &router.announce {
-        let _ = writeln!(text, "network {prefix}");
+        let _ = writeln!(text, "network {prefix}{}", marks.as_deref().unwrap_or_default());
     }
     for peer in &router.neighbours {
         session(&mut text, router, peer);
@@ -170,15 +182,17 @@ fn session(text: &mut String, router: &Router, peer: &Neighbour) {
 }
 
 fn read(path: &Value) -> Learned {
-    let text = |name: &str| path[name].as_str().map(str::to_owned);
-    let clusters = list(&path["clusters"]).iter().filter_map(|id| id.as_str().map(str::to_owned));
+    let rare = |name: &'static str| list(&path["attributes"]).iter().map(move |attribute| &attribute[name]);
+    let large = list(&path["large_communities"]).iter();
+    let clusters = rare("cluster_list").flat_map(list).filter_map(|id| id.as_str().map(str::to_owned));
     Learned {
         next_hop: parsed(&path["exit_nexthop"]),
         as_path: super::as_path(path["aspath"].as_str().unwrap_or_default()),
         med: number(&path["metric"]),
         local_pref: number(&path["localpref"]),
         communities: list(&path["communities"]).iter().filter_map(|c| community(c.as_str()?)).collect(),
-        originator: text("originator"),
+        large_communities: large.filter_map(|c| large_community(c.as_str()?)).collect(),
+        originator: rare("originator").find_map(parsed),
         clusters: clusters.collect(),
         stale: path["stale"] == true,
     }

@@ -13,6 +13,8 @@ pub struct Router {
     pub neighbours: Vec<Neighbour>,
     /// Prefixes it originates from the start.
     pub announce: Vec<String>,
+    /// The attributes they carry beyond those that all routes carry.
+    pub marks: Option<Marks>,
     /// Put what it learns into the kernel of its namespace (BIRD only), by protocol `bird`.
     pub kernel: bool,
     /// Listens for sessions on this port.
@@ -33,6 +35,7 @@ impl Router {
             id,
             neighbours: Vec::new(),
             announce: Vec::new(),
+            marks: None,
             kernel: false,
             port: 179,
             quiet: false,
@@ -54,10 +57,30 @@ impl Router {
         self
     }
 
+    /// With these attributes on everything it originates from the start.
+    #[must_use]
+    pub fn marked(mut self, marks: Marks) -> Self {
+        self.marks = Some(marks);
+        self
+    }
+
     /// Its prefixes of one family.
     pub(super) fn own(&self, v6: bool) -> impl Iterator<Item = &str> {
         self.announce.iter().map(String::as_str).filter(move |prefix| prefix.contains(':') == v6)
     }
+}
+
+/// Attributes that a router puts on what it originates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// MULTI_EXIT_DISC.
+    pub med: u32,
+    /// LOCAL_PREF: sent to iBGP peers only.
+    pub local_pref: u32,
+    /// One of COMMUNITIES (RFC 1997).
+    pub community: (u16, u16),
+    /// One of LARGE_COMMUNITIES (RFC 8092).
+    pub large_community: [u32; 3],
 }
 
 /// What a session carries.

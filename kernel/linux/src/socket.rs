@@ -21,6 +21,8 @@ use crate::wire::{Attrs, Batch, DONE, DUMP_INTR, ERROR, HEADER, Message, Message
 
 /// Octets received at once: more than the kernel puts into one datagram of a dump.
 const DATAGRAM: usize = 128 * 1024;
+/// What a refusal takes of the receive buffer: less than a hundred octets, and a kilobyte of the kernel's own.
+const REFUSAL: usize = 2048;
 /// How often a dump that was disturbed is begun again before the last one is taken as it is.
 const DUMP_TRIES: u32 = 10;
 /// Nobody but the kernel answers, and it answers at once.
@@ -41,6 +43,7 @@ pub(crate) struct Socket {
     port: u32,
     buf: Vec<u8>,
     sndbuf: usize,
+    rcvbuf: usize,
 }
 
 impl Socket {
@@ -58,7 +61,7 @@ impl Socket {
         // SAFETY: `raw` is a descriptor nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
         let port = bind(fd.as_fd(), 0)?;
-        let socket = Self { fd, seq: 0, port, buf: vec![0; DATAGRAM], sndbuf: 0 };
+        let socket = Self { fd, seq: 0, port, buf: vec![0; DATAGRAM], sndbuf: 0, rcvbuf: 0 };
         socket.option(libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1)?;
         socket.option(libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1)?;
         // Without the strict check the kernel ignores the filters of a dump. Netfilter does not know the
@@ -85,18 +88,23 @@ impl Socket {
     fn option(&self, level: i32, name: i32, value: i32) -> io::Result<()> {
         set_option(self.fd.as_fd(), level, name, &value)
     }
-    /// Room for a datagram of `len` octets on the way to the kernel.
-    fn make_room(&mut self, len: usize) -> io::Result<()> {
-        let want = len.saturating_mul(2).max(1 << 20);
+    /// Room for a batch on the way to the kernel, and for the refusal of each of its messages on the way back:
+    /// the kernel writes them all before the first is read, and one that finds no room is lost.
+    fn make_room(&mut self, batch: &Batch) -> io::Result<()> {
+        let want = batch.len().saturating_mul(2).max(1 << 20);
         if want > self.sndbuf {
-            let size = i32::try_from(want).unwrap_or(i32::MAX);
-            self.option(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size)?;
+            self.option(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, i32::try_from(want).unwrap_or(i32::MAX))?;
             self.sndbuf = want;
+        }
+        let want = batch.count.saturating_mul(REFUSAL).max(1 << 20);
+        if want > self.rcvbuf {
+            self.option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, i32::try_from(want).unwrap_or(i32::MAX))?;
+            self.rcvbuf = want;
         }
         Ok(())
     }
     fn send(&mut self, batch: &Batch) -> io::Result<()> {
-        self.make_room(batch.len())?;
+        self.make_room(batch)?;
         let bytes = batch.as_bytes();
         // SAFETY: pointer and length are of one slice that outlives the call.
         let sent = unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };

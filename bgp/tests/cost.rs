@@ -26,16 +26,20 @@ static TURN: Mutex<()> = Mutex::new(());
 
 struct Counting;
 
-// Passes everything on to the system's allocator, unchanged.
 #[allow(unsafe_code, reason = "an allocator is unsafe by its trait; this one only counts")]
+// SAFETY: everything is passed on unchanged to the system's allocator, which keeps the contract.
 unsafe impl GlobalAlloc for Counting {
+    // SAFETY: the caller's promises are what the system's allocator asks for.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);
         CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as above.
         unsafe { System.alloc(layout) }
     }
+    // SAFETY: the caller's promises are what the system's allocator asks for.
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as above; `place` came from it.
         unsafe { System.dealloc(place, layout) }
     }
 }
@@ -138,7 +142,7 @@ fn tables_that_come_and_go_leave_nothing_more_behind_each_time() {
 
 /// Not a test of its own: what the instruction counts below run under callgrind, in a process of its own.
 #[test]
-fn under_callgrind() {
+fn a_scenario_runs_alone_when_valgrind_asks_for_it() {
     let Ok(what) = std::env::var("CORDUROY_COST") else { return };
     let (scenario, n) = what.split_once(' ').unwrap();
     let n: u32 = n.parse().unwrap();
@@ -161,7 +165,7 @@ fn instructions(scenario: &str, n: u32) -> usize {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "under_callgrind"])
+        .args(["--exact", "a_scenario_runs_alone_when_valgrind_asks_for_it"])
         .env("CORDUROY_COST", format!("{scenario} {n}"))
         .output()
         .expect("valgrind must be installed (apt-get install valgrind)");

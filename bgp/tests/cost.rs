@@ -131,7 +131,7 @@ fn tables_that_come_and_go_leave_nothing_more_behind_each_time() {
                 run.feed(0, &table.withdrawn());
                 (0..10).for_each(|_| run.settle());
                 let sizes = run.speaker.sizes();
-                assert_eq!((sizes.attribute_sets, sizes.prefixes), (0, 0));
+                assert_eq!((sizes.attribute_sets, sizes.prefixes), (0, [0, 0]));
             }
             run
         })

@@ -6,7 +6,7 @@
 //!                 ├─► originate              what a node announces, with which communities
 //!                 ├─► encapsulation          whether packets between two nodes are wrapped
 //!                 └─► status                 the same for people, with what the speaker knows ─► cordctl
-//! Config in force, Config wanted ─► transition ─► Config that loses no packet on the way
+//! Config in force, Config wanted ─► transition ─► Config that loses no packet on the way (driven by sessions)
 //! ```
 //! A reflector with a file of its own instead of a datastore is made by [`reflector`].
 //!
@@ -22,6 +22,7 @@ pub mod originate;
 pub mod peering;
 mod problem;
 pub mod reflector;
+pub mod sessions;
 pub mod status;
 pub mod transition;
 

@@ -18,7 +18,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
-pub use routes::{Pager, QueryError, explanation, longest, with_owner};
+pub use routes::{Pager, QueryError, explanation, longest, owner};
 
 /// Where peers come from, for [`peers`].
 #[must_use]

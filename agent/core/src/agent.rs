@@ -25,6 +25,7 @@ use std::time::Duration;
 use corduroy_api::{Event, Kind};
 use corduroy_bgp::Time;
 use corduroy_bgp::event::Event as BgpEvent;
+use corduroy_fabric::sessions::Sessions;
 use corduroy_fabric::{Problem, peering};
 use corduroy_kernel::{OpResult, State};
 
@@ -49,7 +50,6 @@ mod io;
 mod observe;
 mod own_node;
 mod reading;
-mod sessions;
 mod settings;
 mod settle;
 mod tunnels;
@@ -75,7 +75,7 @@ pub struct Agent {
     tunnels: tunnels::Tunnels,
     announcer: Announcer,
     own_node: own_node::OwnNode,
-    sessions: sessions::Sessions,
+    sessions: Sessions,
     course: Course,
     out: VecDeque<Output>,
 }
@@ -93,7 +93,7 @@ impl Agent {
         };
         let mut agent = Self {
             known: Known::new(me),
-            sessions: sessions::Sessions::new(settings.peering.clone()),
+            sessions: Sessions::new(settings.peering.clone()),
             settings,
             reconciler: Reconciler::default(),
             former: Former::default(),

@@ -198,6 +198,7 @@ impl Driver {
             Request::Peers(to) => drop(to.send(self.speaker.peers())),
             Request::Routes(query, to) => drop(to.send(self.speaker.routes(&query))),
             Request::Explain(net, to) => drop(to.send(self.speaker.explain(net))),
+            Request::Sizes(to) => drop(to.send(self.speaker.sizes())),
             Request::Counters(to) => drop(to.send(self.pool.counters)),
             Request::Stop(how, to) => self.stop(how, Some(to)),
         }

@@ -3,6 +3,7 @@
 use corduroy_bgp::Net;
 use corduroy_bgp::config::{Config, PeerKey};
 use corduroy_bgp::io::{Change, Command, Origination, Stop};
+use corduroy_bgp::rib::Sizes;
 use corduroy_bgp::status::{Explanation, PeerStatus, RoutePage, RouteQuery};
 use tokio::sync::{mpsc, oneshot};
 
@@ -42,6 +43,7 @@ pub(crate) enum Request {
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     Routes(RouteQuery, oneshot::Sender<RoutePage>),
     Explain(Net, oneshot::Sender<Explanation>),
+    Sizes(oneshot::Sender<Sizes>),
     Counters(oneshot::Sender<Counters>),
     Stop(Stop, oneshot::Sender<()>),
 }
@@ -122,6 +124,14 @@ impl Handle {
     /// [`Stopped`].
     pub async fn explain(&self, net: Net) -> Result<Explanation, Stopped> {
         self.ask(|to| Request::Explain(net, to)).await
+    }
+
+    /// How much the speaker's tables hold.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn sizes(&self) -> Result<Sizes, Stopped> {
+        self.ask(Request::Sizes).await
     }
 
     /// What the driver has done since it started.

@@ -61,11 +61,11 @@ impl<'a> Query<'a> {
         Family::ALL.into_iter().filter(has).map(row).collect()
     }
 
-    /// Prefixes with a path, attribute sets and update groups, of both families together.
+    /// Prefixes, attribute sets and update groups.
     #[must_use]
     pub fn sizes(&self) -> Sizes {
         Sizes {
-            prefixes: self.rib.v4.prefixes.len() + self.rib.v6.prefixes.len(),
+            prefixes: [self.rib.v4.prefixes.len(), self.rib.v6.prefixes.len()],
             attribute_sets: self.rib.attrs.len(),
             update_groups: self.rib.v4.views.len() + self.rib.v6.views.len(),
         }
@@ -223,8 +223,8 @@ impl<'a> Query<'a> {
 /// How much the tables hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Prefixes, those about to be forgotten included.
-    pub prefixes: usize,
+    /// Prefixes of each family in the order of [`Family::ALL`], those about to be forgotten included.
+    pub prefixes: [usize; 2],
     /// Distinct attribute sets, incoming and outgoing.
     pub attribute_sets: usize,
     /// Update groups.

@@ -574,7 +574,7 @@ fn random_world(seed: u64, cluster: bool) {
     let sizes = world.rib.query().sizes();
     assert_eq!(
         (sizes.prefixes, sizes.attribute_sets, sizes.update_groups),
-        (0, 0, 0),
+        ([0, 0], 0, 0),
         "seed {seed}: nothing is left"
     );
 }

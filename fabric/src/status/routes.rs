@@ -186,16 +186,12 @@ pub fn explanation(explained: &Explanation) -> ipc::Explanation {
     }
 }
 
-/// The same with the block's owner, from the Model.
+/// Whose block an address is in, for [`ipc::Explanation::owner`].
 #[must_use]
-pub fn with_owner(mut explanation: ipc::Explanation, model: &Model) -> ipc::Explanation {
-    let address = explanation.net.network();
-    explanation.owner = blocks::block_of(model, address).map(|block| ipc::Owner {
-        block: block.cidr,
-        pool: blocks::pool_of(model, address).map(|pool| pool.metadata.name.clone()).unwrap_or_default(),
-        node: block.node.clone(),
-    });
-    explanation
+pub fn owner(model: &Model, address: IpAddr) -> Option<ipc::Owner> {
+    let block = blocks::block_of(model, address)?;
+    let pool = blocks::pool_of(model, address).map(|pool| pool.metadata.name.clone());
+    Some(ipc::Owner { block: block.cidr, pool: pool.unwrap_or_default(), node: block.node.clone() })
 }
 
 fn candidate(path: &ExplainedPath) -> ipc::Candidate {

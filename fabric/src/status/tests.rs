@@ -180,13 +180,14 @@ fn an_explanation_gives_every_path_and_every_peer_its_reason() {
     };
     let block = "apiVersion: corduroy.dev/v1alpha1\nkind: IPAMBlock\nmetadata: {name: 10-0-0-0-26}\n\
                  spec: {cidr: 10.0.0.0/26, node: b, nodeUID: b, epoch: 1}\n";
-    let shown = with_owner(explanation(&explained), &model(block));
+    let shown = explanation(&explained);
     let whys: Vec<_> = shown.candidates.iter().map(|c| c.why.as_str()).collect();
     assert_eq!(
         whys,
         ["best by step 2: highest LOCAL_PREF", "not usable: refused by the import rule built-in: own block"]
     );
-    assert_eq!(shown.owner.map(|owner| owner.node).as_deref(), Some("b"));
+    let owner = owner(&model(block), "10.0.0.9".parse().unwrap());
+    assert_eq!(owner.map(|owner| owner.node).as_deref(), Some("b"));
     assert_eq!(
         (shown.advertised[0].sent, shown.advertised[0].why.as_str()),
         (false, "the best path is its own")

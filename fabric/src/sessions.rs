@@ -1,4 +1,12 @@
-//! The speaker's configuration: what `fabric` makes of the model, on its way from what was in force to what is wanted.
+//! The speaker's configuration over time: what [`peering`] makes of the Model, by way of the
+//! [`transition`](crate::transition) from what was in force. Whoever holds a speaker (agent, reflector) does with it
+//!
+//! ```text
+//! model_changed(), something_happened()     what it hears of
+//! wants_to_know() == true                   ask the speaker for its peers, answer with peers()
+//! settle() == Some(config)                  tell the speaker
+//! next_timeout(), timeout()                 the clock
+//! ```
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -6,13 +14,14 @@ use std::net::IpAddr;
 use corduroy_bgp::Time;
 use corduroy_bgp::config::{Config, PeerKey};
 use corduroy_bgp::status::{PeerStatus, SessionState};
-use corduroy_fabric::peering::{self, Options, Peering};
-use corduroy_fabric::transition::{Progress, Transition};
-use corduroy_fabric::{Model, Problem};
+
+use crate::peering::{self, Options, Peering};
+use crate::transition::{Progress, Transition};
+use crate::{Model, Problem};
 
 /// What is wanted, what the speaker has been told, and how far its sessions are.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub struct Sessions {
     options: Options,
     transition: Transition,
     wanted: Option<Peering>,
@@ -33,7 +42,9 @@ enum Asking {
 }
 
 impl Sessions {
-    pub(super) fn new(options: Options) -> Self {
+    /// Nothing is known, and the speaker has been told nothing.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
         Self {
             options,
             transition: Transition::new(),
@@ -47,12 +58,12 @@ impl Sessions {
     }
 
     /// The model changed in a way that may matter here.
-    pub(super) fn model_changed(&mut self) {
+    pub fn model_changed(&mut self) {
         self.model_changed = true;
     }
 
     /// Something happened to a session: matters while old ones stay for new ones to deliver.
-    pub(super) fn something_happened(&mut self) {
+    pub fn something_happened(&mut self) {
         if self.is_in_transition() {
             self.ask();
         }
@@ -65,7 +76,7 @@ impl Sessions {
     }
 
     /// Shall the speaker be asked how its peers are?
-    pub(super) fn wants_to_know(&mut self) -> bool {
+    pub fn wants_to_know(&mut self) -> bool {
         let wants = self.asking == Asking::Wanted;
         if wants {
             self.asking = Asking::UnderWay;
@@ -73,12 +84,13 @@ impl Sessions {
         wants
     }
 
-    pub(super) fn timeout(&mut self, now: Time) {
+    /// Time has passed.
+    pub fn timeout(&mut self, now: Time) {
         self.step |= self.transition.next_timeout().is_some_and(|time| time <= now);
     }
 
     /// How far the peers are.
-    pub(super) fn peers(&mut self, peers: &[PeerStatus]) {
+    pub fn peers(&mut self, peers: &[PeerStatus]) {
         let mut progress = Progress::default();
         for peer in peers {
             let established = peer.session.state == SessionState::Established;
@@ -104,7 +116,7 @@ impl Sessions {
 
     /// The configuration for the speaker, when it is another than it has been told. Before sessions go, it is asked
     /// which of them are alive.
-    pub(super) fn settle(&mut self, model: &Model, me: &str, now: Time) -> Option<Config> {
+    pub fn settle(&mut self, model: &Model, me: &str, now: Time) -> Option<Config> {
         if std::mem::take(&mut self.model_changed) {
             let wanted = peering::peering(model, me, &self.options);
             let is_new = self.wanted.as_ref().is_none_or(|before| before.config != wanted.config);
@@ -128,21 +140,32 @@ impl Sessions {
     }
 
     /// The addresses of the peers there are.
-    pub(super) fn peer_addresses(&self) -> BTreeSet<IpAddr> {
+    #[must_use]
+    pub fn peer_addresses(&self) -> BTreeSet<IpAddr> {
         self.told.iter().flat_map(|config| config.peers.keys()).map(|key: &PeerKey| key.address).collect()
     }
 
+    /// What the speaker has been told.
+    #[must_use]
+    pub fn told(&self) -> Option<&Config> {
+        self.told.as_ref()
+    }
+
     /// What could not be done as asked.
-    pub(super) fn problems(&self) -> &[Problem] {
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
         self.wanted.as_ref().map(|peering| peering.problems.as_slice()).unwrap_or_default()
     }
 
-    /// Who each peer is.
-    pub(super) fn peering(&self) -> Option<&Peering> {
+    /// What is wanted, and who each peer is.
+    #[must_use]
+    pub fn peering(&self) -> Option<&Peering> {
         self.wanted.as_ref()
     }
 
-    pub(super) fn next_timeout(&self) -> Option<Time> {
+    /// When [`Sessions::timeout`] is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Time> {
         self.transition.next_timeout()
     }
 }

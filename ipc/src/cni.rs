@@ -216,8 +216,6 @@ impl CniFailure {
 pub mod code {
     /// The configuration's `cniVersion` is not one of ours.
     pub const INCOMPATIBLE_VERSION: u32 = 1;
-    /// A field of the configuration is not supported.
-    pub const UNSUPPORTED_FIELD: u32 = 2;
     /// The container is unknown or does not exist; there is nothing to clean up.
     pub const UNKNOWN_CONTAINER: u32 = 3;
     /// An environment variable is missing or invalid.
@@ -234,8 +232,6 @@ pub mod code {
     pub const TRY_AGAIN_LATER: u32 = 11;
     /// STATUS: the plugin can't serve an ADD.
     pub const NOT_AVAILABLE: u32 = 50;
-    /// STATUS: the plugin can't serve an ADD, and existing containers may have limited connectivity.
-    pub const LIMITED_CONNECTIVITY: u32 = 51;
     /// No address left in any pool that was allowed.
     pub const NO_ADDRESS: u32 = 100;
     /// An address that was asked for can't be had.

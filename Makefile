@@ -43,7 +43,7 @@ sim:
 	@$(stage) sim env SIM_SEEDS=$(or $(SEED),1..$(SEEDS)) $(cargo) test $(locked) --quiet -p corduroy-tests --test sim
 
 binaries:
-	@$(stage) binaries $(cargo) build $(locked) --quiet --workspace --bins
+	@$(stage) binaries $(cargo) build $(locked) --quiet --workspace --bins --examples
 
 # What the interoperability tests found is noted, and compared with docs/interop.md.
 notes := $(CARGO_TARGET_DIR)/interop.notes

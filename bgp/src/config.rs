@@ -36,6 +36,23 @@ pub struct Config {
     pub dynamic: Vec<DynamicRange>,
 }
 
+impl Config {
+    /// A speaker without peers: one path a prefix, selection deferred by 60 s at most.
+    #[must_use]
+    pub fn new(local_as: Asn, router_id: RouterId) -> Self {
+        Self {
+            local_as,
+            router_id,
+            cluster_id: None,
+            multipath: 1,
+            multipath_relax: false,
+            selection_deferral: Duration::from_secs(60),
+            peers: BTreeMap::new(),
+            dynamic: Vec::new(),
+        }
+    }
+}
+
 /// Who a peer is: its address, with the interface for a link-local one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerKey {
@@ -318,6 +335,37 @@ pub struct Costs {
 }
 
 impl PeerConfig {
+    /// A peer at port 179 that is offered both families, route refresh and extended messages, and of whom nothing is
+    /// taken and to whom nothing is sent until there are filters that say otherwise.
+    #[must_use]
+    pub fn new(remote_as: RemoteAs) -> Self {
+        Self {
+            remote_as,
+            local_as: None,
+            transport: Transport {
+                port: 179,
+                local: None,
+                passive: false,
+                password: None,
+                ttl: Ttl::Send(64),
+            },
+            timers: Timers::default(),
+            capabilities: Capabilities {
+                families: FamilySet::BOTH,
+                route_refresh: true,
+                extended_messages: true,
+                graceful_restart: None,
+            },
+            client: false,
+            next_hop: NextHop::Auto,
+            allow_own_as: 0,
+            import: Arc::new(Filter::reject_all()),
+            export: Arc::new(Filter::reject_all()),
+            max_prefixes: None,
+            shutdown: false,
+        }
+    }
+
     /// What becoming `new` costs.
     #[must_use]
     pub fn costs(&self, new: &Self) -> Costs {

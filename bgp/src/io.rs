@@ -101,7 +101,7 @@ pub enum Input<'a> {
 }
 
 /// How a prefix of our own is announced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origination {
     /// The next hop when it is not our own address on the session.
     pub next_hop: Option<IpAddr>,

@@ -141,20 +141,30 @@ impl<'a> AsPath<'a> {
 
     /// Appends this path of 2-octet numbers with what its AS4_PATH knows better, 4 octets a number (RFC 6793 §4.2.3):
     /// the leading numbers that AS4_PATH does not cover, then AS4_PATH. An AS4_PATH longer than the path is not
-    /// believed.
+    /// believed. Sequences that meet become one, as whoever speaks 4 octets would have sent them.
     pub(super) fn put_merged(self, as4: Option<AsPath<'_>>, out: &mut Vec<u8>) {
         let covered = as4.map_or(0, AsPath::hops_without_confederation);
         let Some(mut lead) = self.hops().checked_sub(covered) else { return self.put_merged(None, out) };
+        // Where the last segment begins, while it is a sequence that may grow.
+        let mut open = None;
         for s in self.segments() {
             if lead == 0 {
                 break;
             }
             let take = if s.is_set() { s.len() } else { s.len().min(lead) };
             lead -= if s.is_set() { 1 } else { take };
+            open = (s.kind == AS_SEQUENCE).then_some(out.len());
             put_segment(s.kind, take, s.numbers().take(take), out);
         }
         for s in as4.iter().flat_map(|p| p.segments()).filter(|s| s.kind <= AS_SEQUENCE) {
-            put_segment(s.kind, s.len(), s.numbers(), out);
+            let count = open.take().filter(|_| s.kind == AS_SEQUENCE).and_then(|at| out.get_mut(at + 1));
+            match count.and_then(|n| Some((n.checked_add(u8::try_from(s.len()).ok()?)?, n))) {
+                Some((sum, count)) => {
+                    *count = sum;
+                    out.extend(s.numbers().flat_map(|n| n.0.to_be_bytes()));
+                }
+                None => put_segment(s.kind, s.len(), s.numbers(), out),
+            }
         }
     }
     fn hops_without_confederation(self) -> usize {

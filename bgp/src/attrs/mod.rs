@@ -179,3 +179,6 @@ impl From<IpAddr> for NextHopValue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

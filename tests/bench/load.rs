@@ -14,13 +14,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// Prefix number `n` is the nth /24 from here.
 const BASE: u32 = 0x0100_0000;
 
+/// The address of prefix `number`, a /24.
+pub fn prefix(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(BASE + (number << 8))
+}
+
 /// The UPDATEs that announce prefixes `numbers`, `per_set` of them to an attribute set, each set of its own.
 pub fn updates(numbers: &[u32], per_set: usize, path: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (set, numbers) in numbers.chunks(per_set).enumerate() {
         let mut nlri = Vec::with_capacity(numbers.len() * 4);
         for number in numbers {
-            let [a, b, c, _] = (BASE + (number << 8)).to_be_bytes();
+            let [a, b, c, _] = prefix(*number).octets();
             nlri.extend([24, a, b, c]);
         }
         bytes.extend(wire::update(&[], &path(u32::try_from(set).unwrap_or(u32::MAX)), &nlri));

@@ -11,6 +11,7 @@
 mod bgp;
 mod load;
 mod report;
+mod routes;
 mod usage;
 
 use std::process::ExitCode;
@@ -45,12 +46,22 @@ const SCENARIOS: &[Scenario] = &[
         packages: &["bird2", "frr"],
         run: bgp::rr150,
     },
+    Scenario {
+        name: "routes",
+        what: "100,000 shuffled IPv4 routes by way of one gateway into an empty kernel",
+        contenders: &["corduroy", "bird", "ip -batch"],
+        packages: &["bird2", "iproute2"],
+        run: routes::routes,
+    },
 ];
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).peekable();
     if arguments.peek().map(String::as_str) == Some(bgp::SPEAKER) {
         return speaker(&arguments.skip(1).collect::<Vec<_>>());
+    }
+    if arguments.peek().map(String::as_str) == Some(routes::WRITER) {
+        return ended(routes::write(&arguments.nth(1).unwrap_or_default()));
     }
     let (mut runs, mut write, mut wanted) = (5, false, Vec::new());
     while let Some(argument) = arguments.next() {
@@ -98,7 +109,11 @@ fn measure(scenario: &Scenario, runs: usize, write: bool) {
 fn speaker(arguments: &[String]) -> ExitCode {
     let router: Option<Router> = bgp::router_of(arguments);
     let Some(router) = router else { return usage("the speaker's description is broken") };
-    match corduroy_tests::daemons::serve(&router) {
+    ended(corduroy_tests::daemons::serve(&router))
+}
+
+fn ended(result: Result<(), String>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("bench: {why}");

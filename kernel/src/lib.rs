@@ -1,10 +1,10 @@
 //! The kernel as Corduroy sees it: plain data and no IO.
 //!
 //! Three nouns carry everything. [`State`] is what was read: links, addresses, our routes and neighbours,
-//! sysctls and our nftables table. An [`Op`] is one change. A [`Plan`] is what one call of `apply` performs,
-//! in order; [`Lanes`] queues the operations still to do and cuts them into plans, so that a pod never waits
-//! behind learned routes. What became of each operation is an [`OpResult`], whose error says what happens
-//! next ([`Remedy`]). `corduroy-kernel-linux` reads, applies and watches.
+//! sysctls and our nftables table. An [`Op`] is one change. A [`Plan`] is what one call of `apply` performs, in
+//! order, cut from one [`Lane`] so that a pod never waits behind learned routes. What became of each operation
+//! is an [`OpResult`], whose error says what happens next ([`Remedy`]). `corduroy-kernel-linux` reads, applies
+//! and watches.
 //!
 //! **Ours is decidable without memory.** Routes carry protocol [`route::PROTOCOL`] and metric
 //! [`route::METRIC`], rules live in the one table `inet corduroy` ([`nft::TABLE`]), interfaces are called
@@ -31,7 +31,7 @@ pub use link::{AddrGen, Ipip, Link, LinkKind, SeenLink, Vxlan};
 pub use name::{LinkName, LinkNameError};
 pub use neighbour::{FdbEntry, Neighbour};
 pub use net::{Family, IpNet, IpNetError, Mac, MacError};
-pub use op::{Cause, Lane, Lanes, Op, OpError, OpResult, Plan, Remedy};
+pub use op::{Cause, Lane, Op, OpError, OpResult, Plan, Remedy};
 pub use pod::{NetnsId, PodEnd, VethPeer};
 pub use route::{Encap, NextHop, Route, RouteKind};
 pub use state::{Changed, Facts, Features, ForeignChain, Gateway, State, Support, Uplink};

@@ -1,6 +1,5 @@
 //! Changes: one operation, what became of it, and the order of many.
 
-use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -176,39 +175,4 @@ pub struct Plan {
     pub lane: Lane,
     /// The operations.
     pub ops: Vec<Op>,
-}
-
-/// Operations still to do, a queue for each lane.
-#[derive(Clone, Debug, Default)]
-pub struct Lanes {
-    queues: [VecDeque<Op>; 3],
-}
-
-impl Lanes {
-    /// Queue an operation behind the others of its lane.
-    pub fn push(&mut self, lane: Lane, op: Op) {
-        self.queues[lane as usize].push_back(op);
-    }
-    /// The next plan: up to `budget` operations of the most urgent lane with work. The lane of endpoints is
-    /// never cut in the middle: a pod is born in one plan.
-    pub fn next_plan(&mut self, budget: usize) -> Option<Plan> {
-        let lane = Lane::ALL.into_iter().find(|lane| !self.queues[*lane as usize].is_empty())?;
-        let queue = &mut self.queues[lane as usize];
-        let n = if lane == Lane::Endpoints { queue.len() } else { budget.clamp(1, queue.len()) };
-        Some(Plan { lane, ops: queue.drain(..n).collect() })
-    }
-    /// Drop what is queued: a new plan replaces it.
-    pub fn clear(&mut self) {
-        self.queues.iter_mut().for_each(VecDeque::clear);
-    }
-    /// How many operations are queued.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.queues.iter().map(VecDeque::len).sum()
-    }
-    /// Is nothing queued?
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.queues.iter().all(VecDeque::is_empty)
-    }
 }

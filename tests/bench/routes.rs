@@ -2,8 +2,8 @@
 //! and BIRD's kernel protocol.
 //!
 //! Each contender has its routes ready before the clock starts: ours as desired routes, BIRD in its table with the
-//! kernel protocol disabled; only `ip` must be told in text, through a pipe. The clock stops when the kernel's own count
-//! of prefixes has grown by all of them, asked for every few milliseconds in the same way whoever is measured.
+//! kernel protocol disabled; only `ip` must be told in text, through a pipe. The clock stops when the kernel's own
+//! count of prefixes has grown by all of them, asked for every few milliseconds in the same way whoever is measured.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};

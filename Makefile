@@ -10,7 +10,7 @@ root := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 as_root := $(if $(root),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(root)")
 built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 
-.PHONY: demo test setup fmt clippy tidy unit sim binaries live doctest doc check bench
+.PHONY: demo test setup fmt clippy tidy unit sim binaries live interop doctest doc check bench mutants
 
 # Two racks, three nodes, pods, BIRD, GoBGP and a reflector in network namespaces, shown at work. KEEP=1 leaves them up
 # until Enter is pressed.
@@ -64,6 +64,10 @@ doctest:
 
 doc:
 	@$(stage) doc env RUSTDOCFLAGS="-D warnings" $(cargo) doc $(locked) --quiet --workspace --no-deps
+
+# Plants bugs, one at a time, and shows that the test named with each notices. MUTANTS="one two" picks some.
+mutants: setup
+	@$(stage) mutants $(root) tests/tools/mutants.sh $(MUTANTS)
 
 # Medians into docs/benchmarks.md; ARGS="one --runs 3" measures one scenario without writing.
 ARGS ?= --write

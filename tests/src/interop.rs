@@ -201,7 +201,7 @@ pub fn table(notes: &str, dated: &str) -> Result<String, String> {
 const HEAD: &str = "\
 # With other makers' speakers
 
-Our speaker and each of these, as Debian 12 ships them, in two or three network namespaces. A row says yes when the test of
-that name in `tests/live/interop` passed in the run that wrote this page; `make live` fails when it finds something
-else. A no has its reason beneath.
+Our speaker and each of these, as Debian 12 ships them, in two or three network namespaces. A row says yes when the
+test of that name in `tests/live/interop` passed in the run that wrote this page; `make live` fails when it finds
+something else. A no has its reason beneath.
 ";

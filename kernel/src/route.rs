@@ -5,6 +5,7 @@
 //! and would overwrite a foreign route of the same metric, whatever its protocol.
 
 use alloc::boxed::Box;
+use core::fmt;
 use core::net::{IpAddr, Ipv4Addr};
 
 use crate::{IpNet, LinkName};
@@ -124,5 +125,58 @@ impl Route {
             RouteKind::Ecmp(hops) => hops,
             RouteKind::Blackhole => &[],
         }
+    }
+}
+
+/// As `ip route` shows it, without protocol and metric.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            RouteKind::Blackhole => write!(f, "blackhole {}", self.dst)?,
+            RouteKind::Unicast(hop) => write!(f, "{} {hop}", self.dst)?,
+            RouteKind::Ecmp(hops) => {
+                write!(f, "{}", self.dst)?;
+                hops.iter().try_for_each(|hop| write!(f, " nexthop {hop}"))?;
+            }
+        }
+        self.src.map_or(Ok(()), |src| write!(f, " src {src}"))?;
+        self.mtu.map_or(Ok(()), |mtu| write!(f, " mtu {mtu}"))
+    }
+}
+
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Encap { src, dst }) = self.encap {
+            write!(f, "encap ip src {src} dst {dst} ")?;
+        }
+        self.via.map_or(Ok(()), |via| write!(f, "via {via} "))?;
+        write!(f, "dev {}", self.dev)?;
+        if self.onlink { f.write_str(" onlink") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn routes_read_as_ip_shows_them() {
+        let dst: IpNet = "10.1.0.0/26".parse().unwrap();
+        let eth0 = LinkName::new("eth0").unwrap();
+        let via = |last| IpAddr::from([192, 0, 2, last]);
+        assert_eq!(Route::blackhole(dst).to_string(), "blackhole 10.1.0.0/26");
+        let tunnelled = NextHop::ipip(Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+        let route = Route::by(dst, tunnelled).with_src(Some(via(9))).with_mtu(Some(1480));
+        assert_eq!(
+            route.to_string(),
+            "10.1.0.0/26 encap ip src 192.0.2.1 dst 192.0.2.2 dev ipip-cord src 192.0.2.9 mtu 1480"
+        );
+        let both = [NextHop::onlink(eth0, via(3)), NextHop::onlink(eth0, via(2))];
+        assert_eq!(
+            Route::via(dst, both).unwrap().to_string(),
+            "10.1.0.0/26 nexthop via 192.0.2.2 dev eth0 onlink nexthop via 192.0.2.3 dev eth0 onlink"
+        );
     }
 }

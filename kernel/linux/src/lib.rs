@@ -51,7 +51,6 @@ pub struct Kernel {
     netns: Option<Arc<OwnedFd>>,
     index: Index,
     pods: BTreeMap<NetnsId, OwnedFd>,
-    next_pod: u32,
     features: Features,
 }
 
@@ -67,14 +66,12 @@ impl Kernel {
         })?
         .map_err(netlink("open a socket"))?;
         let features = features::find();
-        Ok(Self { route, nft, netns, index: Index::default(), pods: BTreeMap::new(), next_pod: 0, features })
+        Ok(Self { route, nft, netns, index: Index::default(), pods: BTreeMap::new(), features })
     }
-    /// Hold a pod's namespace open under an id that operations name it by.
-    pub fn hold(&mut self, netns: OwnedFd) -> NetnsId {
-        let id = NetnsId(self.next_pod);
-        self.next_pod = self.next_pod.wrapping_add(1);
+    /// Hold a pod's namespace open under an id that operations name it by. The caller chooses it, one that is
+    /// not in use.
+    pub fn hold(&mut self, id: NetnsId, netns: OwnedFd) {
         self.pods.insert(id, netns);
-        id
     }
     /// Let go of a pod's namespace. What names it later fails as missing.
     pub fn release(&mut self, id: NetnsId) {

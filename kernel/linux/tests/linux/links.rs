@@ -11,7 +11,8 @@ use crate::{HOST_MAC, POD_MAC, dev, done, open, quiet, tried};
 
 fn birth(kernel: &mut Kernel, pod: &Netns) -> (LinkName, Vec<Op>) {
     let name = LinkName::pod(0xabcdef);
-    let netns = kernel.hold(pod.fd());
+    let netns = NetnsId(7);
+    kernel.hold(netns, pod.fd());
     let peer = VethPeer { netns, name: LinkName::new("eth0").unwrap(), mac: POD_MAC };
     let end = PodEnd {
         netns,

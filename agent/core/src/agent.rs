@@ -25,8 +25,8 @@ use std::time::Duration;
 use corduroy_api::{Event, Kind};
 use corduroy_bgp::Time;
 use corduroy_bgp::event::Event as BgpEvent;
+use corduroy_fabric::peering;
 use corduroy_fabric::sessions::Sessions;
-use corduroy_fabric::{Problem, peering};
 use corduroy_kernel::{OpResult, State};
 
 use crate::convert;
@@ -280,16 +280,16 @@ impl Agent {
         self.sessions.peering()
     }
 
-    /// What the datastore asks for and can't be.
-    #[must_use]
-    pub fn problems(&self) -> &[Problem] {
-        self.sessions.problems()
-    }
-
     /// Why pods can't be served; `None` when they can.
     #[must_use]
     pub fn not_ready(&self) -> Option<String> {
         gate::not_ready(self)
+    }
+
+    /// How many routes of a former run still stay.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.former.len()
     }
 
     /// What is announced.

@@ -30,6 +30,7 @@ pub mod former;
 pub mod ipam;
 pub mod key;
 pub mod known;
+pub mod last_known;
 pub mod learned;
 pub mod me;
 pub mod nodes;

@@ -19,32 +19,19 @@ pub fn conditions(agent: &Agent) -> Vec<Condition> {
     if let Some(why) = agent.not_ready() {
         out.push(condition(Severity::Error, "agent", why));
     }
-    for (source, rejections) in known.model.rejected() {
-        let rejected = |rejection| condition(Severity::Error, source.clone(), format!("{rejection}"));
-        out.extend(rejections.iter().map(rejected));
-    }
+    let problems = agent.peering().map(|peering| peering.problems.as_slice()).unwrap_or_default();
+    out.extend(corduroy_fabric::status::conditions(&known.model, problems));
     for (key, refusal) in agent.reconciler().refusals() {
         out.push(condition(Severity::Error, format!("{key:?}"), refusal.error.to_string()));
     }
     for device in links::impossible(known) {
         out.push(condition(Severity::Error, device.as_str(), cannot(device)));
     }
-    for problem in agent.problems() {
-        out.push(condition(Severity::Warning, problem.key.to_string(), problem.to_string()));
-    }
-    for problem in corduroy_fabric::blocks::problems(&known.model) {
-        out.push(condition(Severity::Warning, problem.key.to_string(), problem.to_string()));
-    }
     for chain in &known.facts.foreign_drops {
         let about = format!("nftables {} {} {}", chain.family, chain.table, chain.chain);
         let why = "drops forwarded packets by default; no rule of ours can overrule that: accept there what goes to \
                    and from pools";
         out.push(condition(Severity::Warning, about, why));
-    }
-    for kind in Kind::ALL {
-        if let corduroy_fabric::Sync::Unavailable(why) = known.model.sync(kind) {
-            out.push(condition(Severity::Warning, kind.to_string(), format!("can't be had: {why}")));
-        }
     }
     out.sort_by_key(|condition| condition.severity);
     out

@@ -1,6 +1,29 @@
 //! The IO around the agent: sockets, files, the kernel and the clock. What happens is decided in
 //! `corduroy-agent-core`; nothing in here has an opinion.
+//!
+//! | module | what it moves |
+//! |---|---|
+//! | [`run`] | the only loop: joins all of them |
+//! | [`feed`], [`snapshot`] | resources, from the datastore or from what the former run knew |
+//! | [`kernel`] | plans and readings, on a thread of their own |
+//! | [`bgp`] | the speaker's driver, on a thread of its own |
+//! | [`cni_server`], [`journal`] | the plugins' requests, the record of pods |
+//! | [`view`], [`status`], [`http`] | questions of `cordctl`, Prometheus and health checks |
+//! | [`config`], [`identity`], [`lock`] | what is settled before the start |
+//! | [`signals`] | the wish that it ends |
 #![warn(missing_docs)]
 
+pub mod bgp;
 pub mod cni_server;
+pub mod config;
+pub mod feed;
+pub mod http;
+pub mod identity;
 pub mod journal;
+pub mod kernel;
+pub mod lock;
+pub mod run;
+pub mod signals;
+pub mod snapshot;
+pub mod status;
+pub mod view;

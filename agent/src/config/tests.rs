@@ -1,0 +1,84 @@
+use super::*;
+
+fn read(text: &str) -> Result<Config, String> {
+    Config::read(Path::new("agent.yaml"), text, "Host-1").map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_empty_file_means_every_default() {
+    let config = read("# nothing\n").unwrap();
+    assert_eq!(config.node, "host-1");
+    assert_eq!((config.v4, config.v6), (Wanted::Auto, Wanted::Auto));
+    assert_eq!(config.datastore, Path::new("/etc/corduroy/datastore"));
+    assert_eq!(config.run("cni.sock"), Path::new("/run/corduroy/cni.sock"));
+    assert_eq!(config.metrics, Some("127.0.0.1:9469".parse().unwrap()));
+    assert_eq!(config.listen.len(), 2);
+    assert_eq!(config.log, "info");
+}
+
+#[test]
+fn everything_that_can_be_said_is_understood() {
+    let config = read(
+        "nodeName: n1\n\
+         address: {v4: 192.0.2.1/24, v6: interface=eth0}\n\
+         node: {labels: {rack: a}, asNumber: 64600, routeReflectorClusterID: 244.0.0.1}\n\
+         datastore: {file: {path: /tmp/store}}\n\
+         runDir: /tmp/run\n\
+         stateDir: /tmp/state\n\
+         metrics: {listen: none}\n\
+         bgp: {listen: [192.0.2.1], multipath: 4, selectionDeferral: 10s, protected: [10.96.0.0/12]}\n\
+         auditInterval: 30s\n\
+         log: debug\n",
+    )
+    .unwrap();
+    assert_eq!(config.v4, Wanted::Is("192.0.2.1".parse().unwrap(), Some(24)));
+    assert_eq!(config.v6, Wanted::Interface(LinkName::new("eth0").unwrap()));
+    assert_eq!(config.declared.labels["rack"], "a");
+    assert_eq!(config.declared.route_reflector_cluster_id, Some("244.0.0.1".parse().unwrap()));
+    assert_eq!(config.metrics, None);
+    assert_eq!((config.peering.multipath, config.audit), (4, Duration::from_secs(30)));
+    assert_eq!(config.peering.protected, ["10.96.0.0/12".parse().unwrap()]);
+}
+
+#[test]
+fn everything_that_is_wrong_is_named_at_once_with_field_value_and_what_is_allowed() {
+    let error = read(
+        "nodeName: N_1\n\
+         address: {v4: 300.0.0.1, v6: 192.0.2.1}\n\
+         node: {asNumber: 0, routeReflectorClusterID: 0.0.0.0}\n\
+         datastore: {file: {path: store}}\n\
+         runDirectory: /run\n\
+         metrics: {listen: 9469}\n\
+         bgp: {listen: [eth0], multipath: 65, protected: [10.0.0.1/8]}\n\
+         auditInterval: 1s\n\
+         log: \"a=b=c\"\n",
+    )
+    .unwrap_err();
+    for wanted in [
+        "nodeName: \"N_1\" is not allowed: at most 253",
+        "address.v4: \"300.0.0.1\" is not allowed: auto, none, interface=NAME",
+        "address.v6: \"192.0.2.1\" is not allowed",
+        "node.asNumber: \"0\" is not allowed: an AS number",
+        "node.routeReflectorClusterID: \"0.0.0.0\" is not allowed",
+        "datastore.file.path: \"store\" is not allowed: an absolute path",
+        "runDirectory: /run is not allowed: no such field",
+        "metrics.listen: 9469 is not allowed: text",
+        "bgp.listen[0]: \"eth0\" is not allowed: an address of this host",
+        "bgp.multipath: 65 is not allowed: a whole number from 1 to 64",
+        "bgp.protected[0]: \"10.0.0.1/8\" is not allowed: a prefix",
+        "auditInterval: \"1s\" is not allowed: a duration",
+        "log: \"a=b=c\" is not allowed: a filter",
+    ] {
+        assert!(error.contains(wanted), "{wanted:?} is not in {error}");
+    }
+}
+
+#[test]
+fn what_is_no_yaml_is_said_with_its_line() {
+    let error = read("nodeName: n1\naddress: {v4: \n").unwrap_err();
+    assert!(error.starts_with("configuration agent.yaml: line "), "{error}");
+    let error = read("nodeName: a\n---\nnodeName: b\n").unwrap_err();
+    assert!(error.contains("2 documents in it, one is allowed"), "{error}");
+    let error = Config::load(Path::new("/nowhere/agent.yaml"), "h").unwrap_err().to_string();
+    assert!(error.contains("/nowhere/agent.yaml: No such file"), "{error}");
+}

@@ -1,0 +1,202 @@
+//! `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever supervises the process. Numbers are read off the
+//! agent when somebody asks, so they cost nothing otherwise. `docs/operations.md` has the table of them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use corduroy_bgp_net::Counters;
+use corduroy_fabric::Sync;
+use corduroy_ipc::status::{BgpSummary, Peer, Severity};
+use corduroy_status::http::{Observed, Pending};
+use corduroy_status::{SpeakerView, http, metrics};
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::view::{Asker, View};
+
+/// Answers at `address` as long as the runtime lives.
+///
+/// # Errors
+/// As the system says.
+pub async fn serve(address: SocketAddr, agent: Asker) -> io::Result<()> {
+    let metrics = Metrics::new().map_err(io::Error::other)?;
+    let (_, serving) = http::serve(address, Arc::new(Program { agent, metrics: Arc::new(metrics) })).await?;
+    tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!("metrics and health: {error}");
+        }
+    });
+    Ok(())
+}
+
+/// The agent, as a program that can be asked.
+struct Program {
+    agent: Asker,
+    metrics: Arc<Metrics>,
+}
+
+impl Observed for Program {
+    fn metrics(&self) -> Pending<'_, String> {
+        Box::pin(async {
+            // What can't be had is left out: the rest is worth showing.
+            let asked = self.agent.ask(|view| (view.speaker(), view.bgp.cloned())).await;
+            let (speaker, handle) = asked.unwrap_or_default();
+            if let Some((summary, peers)) = speak(speaker).await {
+                let counters = match handle {
+                    Some(handle) => handle.counters().await.unwrap_or_default(),
+                    None => Counters::default(),
+                };
+                self.metrics.speaker.observe(&summary, &peers, &counters);
+            }
+            let metrics = Arc::clone(&self.metrics);
+            let text = self.agent.ask(move |view| metrics.show(view)).await;
+            text.unwrap_or_default()
+        })
+    }
+
+    fn alive(&self) -> Pending<'_, Result<(), String>> {
+        Box::pin(async { self.agent.ask(|_| ()).await.map_err(|error| error.to_string()) })
+    }
+
+    fn ready(&self) -> Pending<'_, Result<(), String>> {
+        Box::pin(async {
+            let asked = self.agent.ask(|view| view.agent.not_ready()).await;
+            asked.map_err(|error| error.to_string())?.map_or(Ok(()), Err)
+        })
+    }
+}
+
+async fn speak(speaker: Option<SpeakerView>) -> Option<(BgpSummary, Vec<Peer>)> {
+    let speaker = speaker?;
+    Some((speaker.summary().await.ok()?, speaker.peers().await.ok()?))
+}
+
+/// Every metric.
+struct Metrics {
+    registry: Registry,
+    speaker: metrics::Speaker,
+    node: Node,
+    kernel: Kernel,
+}
+
+struct Node {
+    ready: IntGauge,
+    conditions: IntGaugeVec,
+    datastore: IntGaugeVec,
+    rejected: IntGauge,
+    announced: IntGauge,
+    pods: IntGauge,
+    failed: IntGauge,
+    addresses: IntGaugeVec,
+}
+
+struct Kernel {
+    routes: IntGauge,
+    held: IntGauge,
+    pending: IntGauge,
+    refused: IntGauge,
+    repaired: IntGauge,
+}
+
+/// Makes and registers.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn one(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        let gauge = IntGauge::new(format!("corduroy_{name}"), help)?;
+        self.0.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
+    }
+
+    fn many(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        let gauge = IntGaugeVec::new(Opts::new(format!("corduroy_{name}"), help), labels)?;
+        self.0.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
+    }
+}
+
+fn number(n: impl TryInto<i64>) -> i64 {
+    n.try_into().unwrap_or(i64::MAX)
+}
+
+impl Metrics {
+    fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let make = Maker(&registry);
+        let build = make.many("build_info", "1, with the version of the program.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let node = Node {
+            ready: make.one("ready", "1 when pods can be served.")?,
+            conditions: make.many("conditions", "What a person should look at.", &["severity"])?,
+            datastore: make.many("datastore_kind_state", "How well a kind is known.", &["kind", "state"])?,
+            rejected: make.one("datastore_rejected", "Resources that can't be used as they are.")?,
+            announced: make.one("announced_prefixes", "Prefixes of this node that are announced.")?,
+            pods: make.one("pods", "Attachments that are wired.")?,
+            failed: make.one("cni_failed_total", "CNI requests that failed since the start.")?,
+            addresses: make.many("ipam_addresses", "Addresses of this node's blocks.", &["state"])?,
+        };
+        let kernel = Kernel {
+            routes: make.one("kernel_routes", "Routes of ours in the kernel.")?,
+            held: make.one("kernel_routes_held", "Of them, routes of a former run that still stay.")?,
+            pending: make.one("kernel_pending", "Objects to be looked at.")?,
+            refused: make.one("kernel_refused", "Objects the kernel refuses.")?,
+            repaired: make.one("kernel_repaired_total", "Objects of ours put right since the start.")?,
+        };
+        let speaker = metrics::Speaker::new(&registry)?;
+        Ok(Self { registry, speaker, node, kernel })
+    }
+
+    fn show(&self, view: &View<'_>) -> String {
+        self.node.set(view);
+        self.kernel.set(view);
+        metrics::text(&self.registry).unwrap_or_default()
+    }
+}
+
+impl Node {
+    fn set(&self, view: &View<'_>) {
+        self.ready.set(i64::from(view.agent.not_ready().is_none()));
+        self.announced.set(number(view.agent.announced().count()));
+        let conditions = view.conditions();
+        for (severity, name) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
+            let count = conditions.iter().filter(|condition| condition.severity == severity).count();
+            self.conditions.with_label_values(&[name]).set(number(count));
+        }
+        let model = &view.agent.known().model;
+        for kind in corduroy_api::Kind::ALL {
+            let states = [
+                ("waiting", matches!(model.sync(kind), Sync::Waiting)),
+                ("live", matches!(model.sync(kind), Sync::Live)),
+                ("snapshot", matches!(model.sync(kind), Sync::Snapshot)),
+                ("unavailable", matches!(model.sync(kind), Sync::Unavailable(_))),
+            ];
+            for (state, is_so) in states {
+                self.datastore.with_label_values(&[kind.name(), state]).set(i64::from(is_so));
+            }
+        }
+        self.rejected.set(number(model.rejected().values().map(Vec::len).sum::<usize>()));
+        let endpoints = view.agent.endpoints();
+        self.pods.set(number(endpoints.iter().filter(|endpoint| endpoint.wired).count()));
+        self.failed.set(number(endpoints.counts().1));
+        let (mut used, mut resting, mut free) = (0, 0, 0);
+        for block in endpoints.ipam().usage() {
+            used += i64::from(block.used);
+            resting += i64::from(block.resting);
+            free += i64::from(block.ready);
+        }
+        for (state, count) in [("used", used), ("resting", resting), ("free", free)] {
+            self.addresses.with_label_values(&[state]).set(count);
+        }
+    }
+}
+
+impl Kernel {
+    fn set(&self, view: &View<'_>) {
+        let reconciler = view.agent.reconciler();
+        self.routes.set(number(reconciler.picture().routes.len()));
+        self.held.set(number(view.agent.held()));
+        self.pending.set(number(reconciler.pending()));
+        self.refused.set(number(reconciler.refusals().count()));
+        self.repaired.set(number(reconciler.repaired()));
+    }
+}

@@ -1,0 +1,81 @@
+//! The binary `corduroy-agent`: settles what has to be settled before the start, then runs the loop.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use corduroy_agent::config::{self, Config};
+use corduroy_agent::identity;
+use corduroy_agent::journal::{self, JournalFile};
+use corduroy_agent::lock::Lock;
+use corduroy_agent::run::{Beginning, run};
+use corduroy_agent_core::endpoints::{Endpoints, Settings};
+use corduroy_agent_core::ipam::Owner;
+use tracing_subscriber::EnvFilter;
+
+/// The agent of a Corduroy node: wires pods, writes routes and rules into the kernel, speaks BGP.
+///
+/// SIGTERM and SIGINT end it for a restart: everything in the kernel stays and peers keep their routes (graceful
+/// restart). SIGUSR1 ends it for good: its routes are withdrawn from all peers first.
+#[derive(Debug, Parser)]
+#[command(name = "corduroy-agent", version)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = config::PATH)]
+    config: PathBuf,
+    /// Only say whether the configuration is in order.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    match start(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corduroy-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: &Arguments) -> Result<()> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let config = Config::load(&arguments.config, &host)?;
+    if arguments.check {
+        println!("{}: in order, this node is {}", arguments.config.display(), config.node);
+        return Ok(());
+    }
+    let filter = EnvFilter::try_new(&config.log).context("log")?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let _lock = Lock::take(&config.run_dir)?;
+    let uid = identity::identity(&config.state_dir)?;
+    tracing::info!("corduroy-agent {} on node {}, uid {uid}", env!("CARGO_PKG_VERSION"), config.node);
+    let (endpoints, journal) = endpoints(&config, &uid)?;
+    let seed = u64::from_le_bytes(identity::random().context("/dev/urandom")?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(run(Beginning { config, uid, endpoints, journal, seed }));
+    // A task that writes to a datastore that hangs must not keep the process.
+    runtime.shutdown_background();
+    Ok(result?)
+}
+
+/// The pods, as a former run of this boot left them.
+fn endpoints(config: &Config, uid: &str) -> Result<(Endpoints, JournalFile)> {
+    let boot = journal::boot_id().context("boot id")?;
+    let (journal, content) = JournalFile::open(&config.run_dir)?;
+    let first_epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let owner = Owner { node: config.node.clone(), uid: uid.to_owned(), first_epoch };
+    let (endpoints, problems) = Endpoints::new(owner, Settings::default(), &content, &boot);
+    for problem in &problems {
+        tracing::warn!("{problem}");
+    }
+    if !problems.is_empty() {
+        match journal.set_aside() {
+            Ok(aside) => tracing::warn!("the journal is kept as {}", aside.display()),
+            Err(error) => tracing::warn!("the journal can't be kept aside: {error}"),
+        }
+    }
+    Ok((endpoints, journal))
+}

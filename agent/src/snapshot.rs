@@ -1,0 +1,183 @@
+//! The last known state of the datastore as a file, so that a node comes up without its datastore.
+//!
+//! ```text
+//! corduroy-snapshot 1 0123456789abcdef          check sum over the rest
+//! {"resources":["apiVersion: …"],"secrets":[…]}
+//! ```
+//! It is written whole and moved into place. One that is damaged is set aside and counts as none. It holds passwords:
+//! only its owner may read it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use corduroy_api::{Resource, Secret, SecretValue, yaml};
+use corduroy_ipc::hash::stable;
+use serde::{Deserialize, Serialize};
+
+const MAGIC: &str = "corduroy-snapshot 1 ";
+
+/// The second line.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Content {
+    resources: Vec<String>,
+    secrets: Vec<Passwords>,
+}
+
+/// A secret, which has no form in YAML.
+#[derive(Debug, Serialize, Deserialize)]
+struct Passwords {
+    name: String,
+    data: std::collections::BTreeMap<String, Vec<u8>>,
+}
+
+/// Why there is no snapshot, though there is a file.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// It can't be read.
+    #[error("snapshot {path}: {why}")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// As the system says.
+        why: io::Error,
+    },
+    /// It is not what was written.
+    #[error("snapshot {path} is damaged ({why}); it is kept as {aside} and not used")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// How.
+        why: String,
+        /// Where it is now.
+        aside: PathBuf,
+    },
+}
+
+/// The resources in a snapshot; none when there is no such file.
+///
+/// # Errors
+/// [`SnapshotError`]; nothing stops for it.
+pub fn load(path: &Path) -> Result<Vec<Resource>, SnapshotError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(why) => return Err(SnapshotError::Unreadable { path: path.to_owned(), why }),
+    };
+    parse(&bytes).map_err(|why| {
+        let aside = path.with_extension("damaged");
+        let why = match std::fs::rename(path, &aside) {
+            Ok(()) => why,
+            Err(error) => format!("{why}; it can't be set aside: {error}"),
+        };
+        SnapshotError::Damaged { path: path.to_owned(), why, aside }
+    })
+}
+
+fn parse(bytes: &[u8]) -> Result<Vec<Resource>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let (head, body) = text.split_once('\n').ok_or("it ends in its first line")?;
+    let sum = head.strip_prefix(MAGIC).ok_or("its first line is not that of a snapshot of version 1")?;
+    if sum != format!("{:016x}", stable(&[body])) {
+        return Err("its check sum is wrong".to_owned());
+    }
+    let content: Content = serde_json::from_str(body).map_err(|error| error.to_string())?;
+    let mut resources = Vec::new();
+    for text in &content.resources {
+        for document in yaml::documents(text) {
+            // A former version may have accepted what this one does not: that resource is not known, the rest is.
+            let read = document.parse().ok().and_then(|value| Resource::read(&value).ok());
+            resources.extend(read);
+        }
+    }
+    for Passwords { name, data } in content.secrets {
+        let data = data.into_iter().map(|(key, value)| (key, SecretValue::new(&value))).collect();
+        let secret = Secret::new(&name, data).map_err(|error| error.to_string())?;
+        resources.push(Resource::Secret(Arc::new(secret)));
+    }
+    Ok(resources)
+}
+
+/// What [`save`] writes.
+#[must_use]
+pub fn text<'a>(resources: impl Iterator<Item = &'a Resource>) -> String {
+    let mut content = Content::default();
+    for resource in resources {
+        match resource {
+            Resource::Secret(secret) => {
+                let bytes = |(key, value): (&String, &SecretValue)| (key.clone(), value.expose().to_vec());
+                let data = secret.data.iter().map(bytes).collect();
+                content.secrets.push(Passwords { name: secret.metadata.name.clone(), data });
+            }
+            // Every other kind has a form in YAML.
+            other => content.resources.extend(other.to_yaml()),
+        }
+    }
+    // Text and numbers always have a form in JSON.
+    let body = serde_json::to_string(&content).unwrap_or_default();
+    format!("{MAGIC}{:016x}\n{body}", stable(&[&body]))
+}
+
+/// Replaces the file by this text; a crash leaves the old or the new one.
+///
+/// # Errors
+/// As the system says; the old one stays.
+pub fn save(path: &Path, text: &str) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    // The name too outlives a power cut.
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resources() -> Vec<Resource> {
+        let text =
+            "apiVersion: corduroy.dev/v1alpha1\nkind: IPPool\nmetadata: {name: p}\nspec: {cidr: 10.0.0.0/16}";
+        let pool = Resource::read(&yaml::documents(text)[0].parse().unwrap()).unwrap();
+        let data = [("tor".to_owned(), SecretValue::new(b"s3cret\xff"))].into();
+        vec![pool, Resource::Secret(Arc::new(Secret::new("bgp", data).unwrap()))]
+    }
+
+    fn path(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("corduroy-snapshot-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        dir.join("datastore.snapshot")
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_passwords_too() {
+        let path = path("same");
+        assert_eq!(load(&path).unwrap(), []);
+        save(&path, &text(resources().iter())).unwrap();
+        assert_eq!(load(&path).unwrap(), resources());
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_set_aside_wherever_the_damage_is() {
+        let path = path("damaged");
+        let whole = text(resources().iter());
+        let cut = &whole.as_bytes()[..whole.len() / 2];
+        let mut flipped = whole.clone().into_bytes();
+        *flipped.last_mut().unwrap() ^= 1;
+        for bytes in [b"".as_slice(), cut, &flipped, b"\xff\xfe\n", b"corduroy-snapshot 2 0\n{}"] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = load(&path).unwrap_err().to_string();
+            assert!(error.contains("is damaged"), "{error}");
+            assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), bytes);
+            assert!(!path.exists());
+        }
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+}

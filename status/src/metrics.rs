@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use corduroy_bgp_net::Counters;
+use corduroy_bgp::event::Event;
+use corduroy_bgp_net::{Counters, Notice};
 use corduroy_ipc::status::{BgpSummary, Peer, SessionState};
 use prometheus::{
     Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -22,10 +23,9 @@ pub struct Speaker {
     routes: IntGaugeVec,
     messages: IntCounterVec,
     octets: IntCounterVec,
+    notices: IntCounterVec,
     connections: IntGauge,
-    accepted: IntCounter,
-    connects: IntCounter,
-    connect_failures: IntCounter,
+    attempts: IntCounterVec,
     notices_lost: IntCounter,
 }
 
@@ -39,8 +39,8 @@ impl Speaker {
             let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(gauges.clone())).map(|()| gauges)
         };
-        let counters = |name: &str, help: &str| {
-            let counters = IntCounterVec::new(Opts::new(name, help), &["peer", "direction"])?;
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(counters.clone())).map(|()| counters)
         };
         let counter = |name: &str, help: &str| {
@@ -67,14 +67,22 @@ impl Speaker {
                 "Prefixes: received, accepted by import, stale since the peer's restart, advertised.",
                 &["peer", "family", "kind"],
             )?,
-            messages: counters("corduroy_bgp_peer_messages_total", "Messages of the current session.")?,
-            octets: counters("corduroy_bgp_peer_octets_total", "Octets of the current session.")?,
+            messages: counters(
+                "corduroy_bgp_peer_messages_total",
+                "Messages of the current session.",
+                &["peer", "direction"],
+            )?,
+            octets: counters(
+                "corduroy_bgp_peer_octets_total",
+                "Octets of the current session.",
+                &["peer", "direction"],
+            )?,
+            notices: counters("corduroy_bgp_notices_total", "What happened to sessions.", &["what"])?,
             connections,
-            accepted: counter("corduroy_bgp_accepted_total", "Connections taken from listening sockets.")?,
-            connects: counter("corduroy_bgp_connects_total", "Connections begun.")?,
-            connect_failures: counter(
-                "corduroy_bgp_connect_failures_total",
-                "Connections begun that did not come about.",
+            attempts: counters(
+                "corduroy_bgp_connections_total",
+                "TCP connections accepted, begun, and begun in vain.",
+                &["how"],
             )?,
             notices_lost: counter(
                 "corduroy_bgp_notices_lost_total",
@@ -102,14 +110,37 @@ impl Speaker {
             self.prefixes.with_label_values(&[&family.family]).set(gauge(family.count));
         }
         self.connections.set(gauge(counters.connections));
-        for (counter, now) in [
-            (&self.accepted, counters.accepted),
-            (&self.connects, counters.connects),
-            (&self.connect_failures, counters.connect_failures),
-            (&self.notices_lost, counters.notices_lost),
+        for (how, count) in [
+            ("accepted", counters.accepted),
+            ("begun", counters.connects),
+            ("failed", counters.connect_failures),
         ] {
-            counter.inc_by(now.saturating_sub(counter.get()));
+            raise(&self.attempts.with_label_values(&[how]), count);
         }
+        raise(&self.notices_lost, counters.notices_lost);
+    }
+
+    /// Counts something that happened.
+    pub fn noticed(&self, notice: &Notice) {
+        let what = match notice {
+            Notice::Speaker(event) => match event {
+                Event::SessionUp { .. } => "session_up",
+                Event::SessionDown { .. } => "session_down",
+                Event::AttemptFailed { .. } => "attempt_failed",
+                Event::ConnectionRejected { .. } => "connection_rejected",
+                Event::Malformed { .. } => "malformed_attribute",
+                Event::Refused { .. } => "prefix_refused",
+                Event::PrefixLimitExceeded { .. } => "prefix_limit_exceeded",
+                Event::InitialTableSent { .. }
+                | Event::EndOfRib { .. }
+                | Event::StaleRoutesDropped { .. }
+                | Event::SelectionBegun { .. } => return,
+            },
+            Notice::Connect { .. } => "connect_failed",
+            Notice::Lost { .. } => "connection_lost",
+            Notice::Listen(_) => "listen_problem",
+        };
+        self.notices.with_label_values(&[what]).inc();
     }
 
     fn peer(&self, peer: &Peer) {
@@ -143,6 +174,11 @@ const STATES: [SessionState; 6] = [
     SessionState::OpenConfirm,
     SessionState::Established,
 ];
+
+/// Brings a counter up to what another has counted.
+fn raise(counter: &IntCounter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
+}
 
 /// A count as a gauge; one that does not fit is as good as the largest.
 fn gauge(count: u64) -> i64 {
@@ -205,7 +241,7 @@ mod tests {
             r#"corduroy_bgp_peers{state="Active"} 0"#,
             r#"corduroy_bgp_peer_prefixes{family="ipv4-unicast",kind="accepted",peer="192.0.2.1"} 2"#,
             r#"corduroy_bgp_peer_messages_total{direction="in",peer="192.0.2.1"} 5"#,
-            "corduroy_bgp_accepted_total 4",
+            r#"corduroy_bgp_connections_total{how="accepted"} 4"#,
         ] {
             assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
         }

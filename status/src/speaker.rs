@@ -6,7 +6,7 @@ use std::sync::Arc;
 use corduroy_bgp::config::{Config, PeerKey};
 use corduroy_bgp::status::{RouteQuery, Select, Table};
 use corduroy_bgp::{Family, Net};
-use corduroy_bgp_net::{Handle, Stopped, now};
+use corduroy_bgp_net::{Counters, Handle, Stopped, now};
 use corduroy_fabric::status::{self, Pager, QueryError};
 use corduroy_ipc::status as ipc;
 use ipnetwork::IpNetwork;
@@ -69,6 +69,14 @@ impl SpeakerView {
             .map(|(family, count)| ipc::FamilyCount { family: family.to_string(), count: count as u64 })
             .collect();
         Ok(ipc::BgpSummary { prefixes, ..status::summary(&self.config, &peers) })
+    }
+
+    /// What the driver has done since it started.
+    ///
+    /// # Errors
+    /// The speaker has ended.
+    pub async fn counters(&self) -> Result<Counters, Stopped> {
+        self.handle.counters().await
     }
 
     /// A page of routes.

@@ -1,5 +1,7 @@
 //! Pure code stays pure: nothing that waits, locks, reads a clock or reaches outside.
 
+use std::collections::BTreeSet;
+
 use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 
@@ -29,6 +31,9 @@ const OUTSIDE: &[&str] = &[
     "chrono",
     "getrandom",
 ];
+/// Programs without a kernel side, and what they must not depend on, however indirectly.
+const NO_KERNEL: &[&str] = &["routereflector", "ctl", "cni"];
+const KERNEL: &[&str] = &["corduroy-kernel", "corduroy-kernel-linux", "corduroy-agent-core", "rtnetlink"];
 /// Types that hide state behind a shared reference.
 const HIDING: &[&str] = &["Mutex", "RwLock", "RefCell", "OnceLock", "OnceCell"];
 
@@ -152,6 +157,30 @@ fn pure_crates_have_nothing_to_reach_outside_with() {
         }
     }
     verdict.pass(&["dependency", "no_std", "docs", "clippy"]);
+}
+
+#[test]
+fn programs_without_a_kernel_side_depend_on_no_kernel_crate() {
+    let verdict = Verdict::default();
+    let root = read("Cargo.toml");
+    let folder = |name: &str| {
+        let line = root.lines().find(|line| line.starts_with(&format!("{name} = {{ path")))?;
+        line.split('"').nth(1).map(str::to_owned)
+    };
+    for package in NO_KERNEL.iter().filter(|package| exists(&join(package, "Cargo.toml"))) {
+        let mut seen = BTreeSet::new();
+        let mut next = vec![(*package).to_owned()];
+        while let Some(at) = next.pop() {
+            let manifest = join(&at, "Cargo.toml");
+            for (line, name) in dependencies(&read(&manifest)) {
+                if KERNEL.contains(&name.as_str()) {
+                    verdict.breach("kernel", &manifest, line, &format!("`{name}`, which {package} comes to"));
+                }
+                next.extend(folder(&name).filter(|folder| seen.insert(folder.clone())));
+            }
+        }
+    }
+    verdict.pass(&["kernel"]);
 }
 
 /// Names under `[dependencies]` with their lines; what only tests use may be anything.

@@ -9,6 +9,7 @@
 #![allow(unreachable_pub, reason = "the modules of a program see each other only")]
 
 mod bgp;
+mod cni;
 mod load;
 mod report;
 mod routes;
@@ -52,6 +53,13 @@ const SCENARIOS: &[Scenario] = &[
         contenders: &["corduroy", "bird", "ip -batch"],
         packages: &["bird2", "iproute2"],
         run: routes::routes,
+    },
+    Scenario {
+        name: "cni",
+        what: "500 pods on one node, IPv4, one CNI call at a time and 50 at a time, from start to end of the plugin",
+        contenders: &["corduroy", "ptp"],
+        packages: &["containernetworking-plugins"],
+        run: cni::pods,
     },
 ];
 

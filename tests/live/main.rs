@@ -1,5 +1,6 @@
 //! Tests on a real kernel with real daemons. Root, or `sudo`, and a minute of patience: `make live`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod cni;
 mod harness;
 mod interop;

@@ -175,8 +175,19 @@ pub fn try_output(command: &mut Command) -> Result<String, String> {
 /// there is no cargo (in the virtual machine) `CORDUROY_BIN_DIR` names the folder that holds them.
 #[track_caller]
 pub fn binary(name: &str) -> PathBuf {
+    built("--bin", name, Path::new(name))
+}
+
+/// The path of one of our examples, likewise.
+#[track_caller]
+pub fn example(name: &str) -> PathBuf {
+    built("--example", name, &Path::new("examples").join(name))
+}
+
+#[track_caller]
+fn built(kind: &str, name: &str, path: &Path) -> PathBuf {
     if let Some(dir) = std::env::var_os("CORDUROY_BIN_DIR") {
-        let path = PathBuf::from(dir).join(name);
+        let path = PathBuf::from(dir).join(path);
         assert!(path.is_file(), "there is no {} (CORDUROY_BIN_DIR says so)", path.display());
         return path;
     }
@@ -190,11 +201,11 @@ pub fn binary(name: &str) -> PathBuf {
     let target = dir.parent().unwrap_or(&dir).to_owned();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--locked", "--bin", name]);
+    command.args(["build", "--quiet", "--locked", kind, name]);
     command.args(release.then_some("--release"));
     command.current_dir(workspace()).env("CARGO_TARGET_DIR", &target);
     output(command);
-    dir.join(name)
+    dir.join(path)
 }
 
 /// The folder of the workspace's Cargo.toml.

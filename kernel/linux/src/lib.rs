@@ -31,7 +31,6 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use corduroy_kernel::{Features, NetnsId, OpResult, Plan, State};
 
@@ -46,9 +45,9 @@ use socket::{Protocol, Socket};
 pub struct Kernel {
     route: Socket,
     nft: Socket,
-    /// The namespace this kernel is of; `None`: that of the thread that opened it, which must be every
-    /// thread's.
-    netns: Option<Arc<OwnedFd>>,
+    /// The namespace this kernel is of; `None`: that of the thread that opened it, which must be that of every thread
+    /// that uses it.
+    netns: Option<OwnedFd>,
     index: Index,
     pods: BTreeMap<NetnsId, OwnedFd>,
     features: Features,
@@ -60,7 +59,6 @@ impl Kernel {
     /// # Errors
     /// The namespace can't be entered, or a netlink socket can't be had.
     pub fn open(netns: Option<OwnedFd>) -> Result<Self, KernelError> {
-        let netns = netns.map(Arc::new);
         let (route, nft) = within(netns.as_ref(), || {
             Ok::<_, std::io::Error>((Socket::open(Protocol::Route)?, Socket::open(Protocol::Netfilter)?))
         })?
@@ -111,7 +109,7 @@ impl Kernel {
 }
 
 /// Run `work` in the namespace, or here when there is none.
-fn within<T: Send>(netns: Option<&Arc<OwnedFd>>, work: impl FnOnce() -> T + Send) -> Result<T, KernelError> {
+fn within<T>(netns: Option<&OwnedFd>, work: impl FnOnce() -> T) -> Result<T, KernelError> {
     match netns {
         None => Ok(work()),
         Some(netns) => netns::inside(netns, work).map_err(KernelError::Netns),

@@ -90,12 +90,18 @@ fn vxlan_data(vxlan: Vxlan) -> Vec<InfoVxlan> {
 /// Make both ends of a veth pair in one message, the peer in the namespace of `netns`.
 pub(crate) fn add_veth(batch: &mut Batch, seq: u32, link: &Link, peer: &VethPeer, netns: RawFd) {
     let mut other = described(peer.name, Some(peer.mac), link.mtu);
+    other.attributes.extend(ONE_QUEUE);
     other.attributes.push(LinkAttribute::NetNsFd(netns));
     let info = vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other)))];
     let mut message = described(link.name, link.mac, link.mtu);
+    message.attributes.extend(ONE_QUEUE);
     message.attributes.push(LinkAttribute::LinkInfo(info));
     send(batch, RTM_NEWLINK, CREATE | EXCL, seq, &message);
 }
+
+/// Unless it is told how many queues a veth shall have, the kernel makes one for each processor, puts all but one out
+/// of use again, and waits for every processor to have noticed: milliseconds on a busy node, at each end.
+const ONE_QUEUE: [LinkAttribute; 2] = [LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)];
 
 /// Set MTU and MAC of an interface.
 pub(crate) fn set(batch: &mut Batch, seq: u32, link: &Link) {

@@ -11,7 +11,7 @@ use crate::wire::{Batch, CREATE, REPLACE};
 use crate::{address, link, neighbour, netns, sysctl};
 
 /// Set it.
-pub(crate) fn set(netns: impl AsFd + Sync, end: &PodEnd) -> OpResult {
+pub(crate) fn set(netns: impl AsFd, end: &PodEnd) -> OpResult {
     netns::inside(netns, || set_here(end)).unwrap_or_else(|error| Err(op_error(&error)))
 }
 

@@ -116,7 +116,7 @@ impl Former {
 pub fn left_behind(known: &Known, state: &State) -> Vec<(Net, Box<[IpAddr]>)> {
     let owner = |hop: &NextHop| match hop.encap {
         Some(encap) => Some(IpAddr::V4(encap.dst)),
-        None => hop.via.map(|via| behind_vtep(known, via).unwrap_or(via)),
+        None => hop.via.map(|via| behind_gateway(known, via).unwrap_or(via)),
     };
     let learned = state.routes.values().filter_map(|route| {
         let owners: Box<[IpAddr]> = route.hops().iter().filter_map(owner).collect();
@@ -126,10 +126,10 @@ pub fn left_behind(known: &Known, state: &State) -> Vec<(Net, Box<[IpAddr]>)> {
     learned.collect()
 }
 
-/// The address of the node whose VXLAN device has this one, of the same family: what its routes have as next hop.
-fn behind_vtep(known: &Known, vtep: IpAddr) -> Option<IpAddr> {
-    let node = known.nodes.at_vtep(vtep)?;
-    crate::nodes::addresses(node).find(|addr| addr.is_ipv4() == vtep.is_ipv4())
+/// The address of the node whose VXLAN device is this gateway, of the same family: what its routes have as next hop.
+fn behind_gateway(known: &Known, gateway: IpAddr) -> Option<IpAddr> {
+    let node = known.nodes.at_gateway(gateway)?;
+    crate::nodes::addresses(node).find(|addr| addr.is_ipv4() == gateway.is_ipv4())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Two nodes that declare the same address are an operator's mistake; the first by name has it, whoever came first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use corduroy_api::FabricNode;
@@ -14,7 +14,7 @@ use corduroy_kernel::Mac;
 pub struct Nodes {
     by_name: BTreeMap<String, Arc<FabricNode>>,
     addresses: BTreeMap<IpAddr, BTreeSet<String>>,
-    vteps: BTreeMap<IpAddr, BTreeSet<String>>,
+    gateways: BTreeMap<IpAddr, BTreeSet<String>>,
     macs: BTreeMap<Mac, BTreeSet<String>>,
 }
 
@@ -27,15 +27,15 @@ impl Nodes {
         };
         if let Some(old) = &old {
             addresses(old).for_each(|a| forget(&mut self.addresses, &a, name));
-            vteps(old).for_each(|(a, mac)| {
-                forget(&mut self.vteps, &a, name);
+            gateways(old).for_each(|(a, mac)| {
+                forget(&mut self.gateways, &a, name);
                 forget(&mut self.macs, &mac, name);
             });
         }
         if let Some(node) = node {
             addresses(node).for_each(|a| note(&mut self.addresses, a, name));
-            vteps(node).for_each(|(a, mac)| {
-                note(&mut self.vteps, a, name);
+            gateways(node).for_each(|(a, mac)| {
+                note(&mut self.gateways, a, name);
                 note(&mut self.macs, mac, name);
             });
         }
@@ -59,10 +59,10 @@ impl Nodes {
         self.first(self.addresses.get(&address))
     }
 
-    /// The node whose VXLAN device has this address.
+    /// The node whose VXLAN device is this gateway.
     #[must_use]
-    pub fn at_vtep(&self, address: IpAddr) -> Option<&FabricNode> {
-        self.first(self.vteps.get(&address))
+    pub fn at_gateway(&self, address: IpAddr) -> Option<&FabricNode> {
+        self.first(self.gateways.get(&address))
     }
 
     /// The node whose VXLAN device has this MAC.
@@ -83,11 +83,20 @@ pub fn addresses(node: &FabricNode) -> impl Iterator<Item = IpAddr> + use<> {
     v4.into_iter().chain(v6)
 }
 
-/// The addresses and MACs of a node's VXLAN device.
-pub fn vteps(node: &FabricNode) -> impl Iterator<Item = (IpAddr, Mac)> + use<> {
+/// What a node's VXLAN device is as a gateway, for each family it takes: address and MAC.
+///
+/// For IPv6 that is a link-local address made of the MAC, not the tunnel's own address: Linux refuses a gateway that it
+/// finds a route to by another interface, and while a block moves into the tunnel there is one, for the tunnel's
+/// address is in the block.
+pub fn gateways(node: &FabricNode) -> impl Iterator<Item = (IpAddr, Mac)> + use<> {
     let v4 = node.tunnels.vxlan_v4.map(|end| (IpAddr::V4(end.address), Mac(end.mac)));
-    let v6 = node.tunnels.vxlan_v6.map(|end| (IpAddr::V6(end.address), Mac(end.mac)));
+    let v6 = node.tunnels.vxlan_v6.map(|end| (IpAddr::V6(link_local(end.mac)), Mac(end.mac)));
     v4.into_iter().chain(v6)
+}
+
+/// RFC 4291 appendix A.
+fn link_local([a, b, c, d, e, f]: [u8; 6]) -> Ipv6Addr {
+    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }
 
 fn note<K: Ord>(index: &mut BTreeMap<K, BTreeSet<String>>, key: K, name: &str) {

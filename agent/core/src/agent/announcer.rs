@@ -11,6 +11,7 @@ use corduroy_bgp::io::Origination;
 pub(super) struct Announcer {
     announced: BTreeMap<Net, Origination>,
     complete: bool,
+    waits: bool,
 }
 
 /// A word to the speaker.
@@ -35,22 +36,27 @@ impl Announcer {
             self.announced.remove(&net);
             words.push(Word::Withdraw(net));
         }
-        let mut waits = false;
+        self.waits = false;
         for (net, how) in wanted {
             match self.announced.get(&net) {
                 Some(told) if *told == how => continue,
-                None if !forwards(net) => waits = true,
+                None if !forwards(net) => self.waits = true,
                 Some(_) | None => {
                     self.announced.insert(net, how.clone());
                     words.push(Word::Originate(net, how));
                 }
             }
         }
-        if !waits && !self.complete {
+        if !self.waits && !self.complete {
             self.complete = true;
             words.push(Word::Complete);
         }
         words
+    }
+
+    /// Does something that is wanted not forward yet?
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waits
     }
 
     /// Every announced prefix, in order.

@@ -141,7 +141,6 @@ impl Note {
             Self::NoAddress(..)
             | Self::NameTaken { .. }
             | Self::NotWritten(_)
-            | Self::NoTunnelAddress(..)
             | Self::Refused(_)
             | Self::Repairing(_)
             | Self::Journal(_) => true,
@@ -149,6 +148,7 @@ impl Note {
             | Self::InSync { .. }
             | Self::Swept(_)
             | Self::TunnelAddress(..)
+            | Self::NoTunnelAddress(..)
             | Self::Announced(..) => false,
         }
     }

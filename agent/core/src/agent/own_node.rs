@@ -79,6 +79,8 @@ pub(super) struct OwnNode {
     writing: bool,
     /// Written and not seen in the datastore yet.
     written: Option<FabricNode>,
+    /// The datastore said something new of it while it was written.
+    news: bool,
     again: Option<Time>,
     pause: Option<Duration>,
 }
@@ -95,12 +97,13 @@ impl OwnNode {
         if is_seen {
             self.written = None;
         }
-        let is_as_wanted = self.written.as_ref().or(there).is_some_and(|node| same(node, &desired));
+        let is_as_wanted = there.is_some_and(|node| same(node, &desired));
         self.again = self.again.filter(|again| now < *again);
-        if self.writing || is_as_wanted || self.again.is_some() {
+        // Before what was written is seen, its version is not known either: another write would only collide with it.
+        if self.writing || self.written.is_some() || is_as_wanted || self.again.is_some() {
             return None;
         }
-        self.writing = true;
+        (self.writing, self.news) = (true, false);
         self.written = Some(desired.clone());
         let resource = Resource::FabricNode(Arc::new(desired));
         Some(if there.is_some() { Write::Update(resource) } else { Write::Create(resource) })
@@ -111,6 +114,9 @@ impl OwnNode {
         self.writing = false;
         if result.is_ok() {
             self.pause = None;
+            if self.news {
+                self.written = None;
+            }
         } else {
             let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
             self.pause = Some(pause);
@@ -121,6 +127,7 @@ impl OwnNode {
 
     /// The datastore says something new of it: what was written is known, or was overtaken.
     pub(super) fn seen(&mut self) {
+        self.news = true;
         if !self.writing {
             self.written = None;
         }

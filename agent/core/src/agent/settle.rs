@@ -24,6 +24,11 @@ pub(super) fn settle(agent: &mut Agent, now: Time) {
         intake::next_hops(&agent.known, &mut agent.reconciler, &hops);
     }
     touch_kernel(agent, now);
+    // What the kernel has from a former run forwards without anything being applied.
+    if agent.announcer.is_waiting() && agent.reconciler.is_settled() {
+        agent.course.announce = true;
+        announce(agent);
+    }
 }
 
 /// Reads and plans take turns.

@@ -7,7 +7,7 @@ use corduroy_kernel::{IpNet, LinkName};
 
 use crate::key::Key;
 use crate::known::Known;
-use crate::nodes::{addresses, vteps};
+use crate::nodes::{addresses, gateways};
 use crate::pods::Pod;
 use crate::{convert, me};
 
@@ -41,7 +41,7 @@ pub fn foundation(me: &me::Me) -> impl Iterator<Item = Key> + use<> {
 /// The keys that a node stands behind.
 pub fn of_node(node: &corduroy_api::FabricNode) -> impl Iterator<Item = Key> + use<> {
     let elements = addresses(node).map(nft::node_element).map(|(set, key)| Key::NftElement(set, key));
-    let ends = vteps(node);
+    let ends = gateways(node);
     let remotes =
         ends.flat_map(|(addr, mac)| [Key::Neighbour(LinkName::VXLAN, addr), Key::Fdb(LinkName::VXLAN, mac)]);
     elements.chain(remotes)

@@ -7,14 +7,14 @@ use corduroy_api::FabricNode;
 use corduroy_kernel::{Family, LinkName, Mac};
 
 use crate::known::Known;
-use crate::nodes::{addresses, vteps};
+use crate::nodes::{addresses, gateways};
 
 /// The MAC that an address on an interface of ours should be known by.
 #[must_use]
 pub fn neighbour(known: &Known, dev: LinkName, addr: IpAddr) -> Option<Mac> {
     if dev == LinkName::VXLAN {
-        let node = remote(known, known.nodes.at_vtep(addr)?)?;
-        return vteps(node).find(|(vtep, _)| *vtep == addr).map(|(_, mac)| mac);
+        let node = remote(known, known.nodes.at_gateway(addr)?)?;
+        return gateways(node).find(|(gateway, _)| *gateway == addr).map(|(_, mac)| mac);
     }
     known.pods.by_address(addr).filter(|endpoint| endpoint.link == dev).map(|endpoint| endpoint.mac)
 }
@@ -29,10 +29,10 @@ pub fn fdb(known: &Known, dev: LinkName, mac: Mac) -> Option<IpAddr> {
     outer(known, node)
 }
 
-/// The address of a node's VXLAN device for traffic of a family.
+/// What a node's VXLAN device is as a gateway for traffic of a family.
 #[must_use]
-pub fn vtep(node: &FabricNode, family: Family) -> Option<IpAddr> {
-    vteps(node).map(|(addr, _)| addr).find(|addr| Family::of(*addr) == family)
+pub fn gateway(node: &FabricNode, family: Family) -> Option<IpAddr> {
+    gateways(node).map(|(addr, _)| addr).find(|addr| Family::of(*addr) == family)
 }
 
 /// The address that VXLAN packets to a node go to: of the family our own device speaks.

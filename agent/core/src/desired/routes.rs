@@ -55,8 +55,8 @@ fn way(known: &Known, dst: IpNet, hop: IpAddr) -> Option<NextHop> {
             (Encap::Ipip, Some(IpAddr::V4(src)), IpAddr::V4(dst)) => return Some(NextHop::ipip(src, dst)),
             (Encap::Ipip, ..) => return None,
             (Encap::Vxlan, ..) => {
-                let vtep = super::neighbours::vtep(node, dst.family())?;
-                return Some(NextHop::onlink(LinkName::VXLAN, vtep));
+                let gateway = super::neighbours::gateway(node, dst.family())?;
+                return Some(NextHop::onlink(LinkName::VXLAN, gateway));
             }
         }
     }

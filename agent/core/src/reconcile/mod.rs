@@ -109,7 +109,10 @@ impl Reconciler {
         self.picture = state;
         let is_wrong = |key: &&Key| diff::step(known, &self.picture, former, key) != Step::Nothing;
         if !is_first {
-            self.repaired += was_right.iter().filter(is_wrong).count() as u64;
+            // What the kernel refused was drawn in too early, and nobody changed it.
+            let is_refused = |key: &&Key| self.refused.get(key).is_some();
+            let changed_by_others = was_right.iter().filter(|key| !is_refused(key)).filter(is_wrong);
+            self.repaired += changed_by_others.count() as u64;
         }
         for key in changed {
             self.mark(known, key);

@@ -66,12 +66,14 @@ impl Views {
     pub(crate) fn join(&mut self, peer: u16, key: &ExportView, filter: &Arc<Compiled>, peers: &mut Peers) {
         let number = self.index.get(key).copied().unwrap_or_else(|| self.open_view(key, filter));
         let Some(part) = peers.get_mut(peer).map(|p| p.family_mut(self.family)) else { return };
-        let before = part.next_view.replace(number);
-        let stays = before.is_none() && part.out.is_some_and(|m| m.view == number);
-        if stays {
-            part.next_view = None;
-        } else if before != Some(number) {
-            self.unwait(peer, before);
+        let stays = part.out.is_some_and(|m| m.view == number);
+        let next = (!stays).then_some(number);
+        let before = core::mem::replace(&mut part.next_view, next);
+        if before == next {
+            return;
+        }
+        self.unwait(peer, before);
+        if let Some(number) = next {
             if let Some(view) = self.get_mut(number) {
                 view.waiting.push(peer);
             }

@@ -5,6 +5,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use super::import::{Fault, Import};
 use super::intern::{AttrId, Attrs};
@@ -19,7 +20,7 @@ use crate::event::Event;
 use crate::export::ExportView;
 use crate::io::{Batch, Generation, Origination, PeerId, RibInput, RibOutput, Session};
 use crate::wire::nlri;
-use crate::{Family, FamilySet, Net, Prefix, RouterId};
+use crate::{Asn, Family, FamilySet, Net, Prefix, RouterId};
 
 /// Something in the inbox.
 #[derive(Debug)]
@@ -28,7 +29,8 @@ pub(super) enum Item {
     Originate(Net, Origination),
     Withdraw(Net),
     OriginationComplete,
-    Settings(Settings),
+    Configure(Settings),
+    Drain,
 }
 
 /// Something that takes many steps.
@@ -86,7 +88,9 @@ impl Rib {
                 self.queue.originated = true;
                 self.open();
             }
-            Item::Settings(settings) => self.settle(settings),
+            // Not before: settings queued earlier may still have to come.
+            Item::Configure(new) => self.settle(Settings { draining: self.settings.draining, ..new }),
+            Item::Drain => self.settle(Settings { draining: true, ..self.settings }),
         }
         true
     }
@@ -170,9 +174,9 @@ impl Rib {
             Family::ALL.map(|family| self.filters.compile(&session.config.import, family, kind));
         if let Some(peer) = self.peers.get_mut(id.0) {
             let another = standing(&peer.session) != standing(&session);
+            let mut other_policy = loops(&peer.session) != loops(&session);
             (peer.session, peer.generation, peer.up, peer.refused) = (session, generation, true, false);
             peer.notified = false;
-            let mut other_policy = false;
             for (part, import) in peer.families.iter_mut().zip([import_v4, import_v6]) {
                 other_policy |= !Arc::ptr_eq(&part.import, &import);
                 part.import = import;
@@ -233,13 +237,12 @@ impl Rib {
         let kind = peer_type(session);
         let imports = Family::ALL.map(|family| self.filters.compile(&session.config.import, family, kind));
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let loops = peer.session.config.allow_own_as != session.config.allow_own_as
-            || peer.session.local_as != session.local_as;
+        let other_loops = loops(&peer.session) != loops(session);
         let another = standing(&peer.session) != standing(session);
         peer.session = session.clone();
         let mut again = FamilySet::EMPTY;
         for ((part, import), family) in peer.families.iter_mut().zip(imports).zip(Family::ALL) {
-            if loops || !Arc::ptr_eq(&part.import, &import) {
+            if other_loops || !Arc::ptr_eq(&part.import, &import) {
                 part.import = import;
                 again = again.with(family);
             }
@@ -561,6 +564,11 @@ impl<P: Packed> Parts<'_, P> {
 /// What of a peer the decision and reflection look at.
 fn standing(session: &Session) -> (bool, RouterId, bool) {
     (session.internal(), session.router_id, session.config.client)
+}
+
+/// What of a peer the loop checks of import look at.
+fn loops(session: &Session) -> (u8, Asn, IpAddr) {
+    (session.config.allow_own_as, session.local_as, session.local)
 }
 
 /// The next prefix of NLRI that the session has found good.

@@ -199,14 +199,13 @@ impl Rib {
 
     /// Another configuration; what it says of peers comes by [`RibInput::Reconfigured`].
     pub fn configure(&mut self, config: &Config) {
-        let draining = self.settings.draining;
-        self.queue.inbox.push_back(Item::Settings(Settings { draining, ..Settings::new(config) }));
+        self.queue.inbox.push_back(Item::Configure(Settings::new(config)));
     }
 
     /// The process is about to end for good: everything is announced again with GRACEFUL_SHUTDOWN and, inside our AS,
     /// LOCAL_PREF 0 (RFC 8326).
     pub fn drain(&mut self) {
-        self.queue.inbox.push_back(Item::Settings(Settings { draining: true, ..self.settings }));
+        self.queue.inbox.push_back(Item::Drain);
     }
 
     /// Takes from the queue, decides and exports, at most about `budget` prefixes.

@@ -39,5 +39,5 @@ fn a_first_table_that_came_before_selection_is_reported_when_it_is_in_the_loc_ri
     world.rib.drain_loc_rib(10, &mut changes);
     world.rib.drain_loc_rib(10, &mut changes);
     assert_eq!(changes.iter().map(|c| c.net).collect::<Vec<_>>(), [net]);
-    assert_eq!(complete(&mut world), [session(0).key]);
+    assert_eq!(complete(&mut world), [session(0, setup(0)).key]);
 }

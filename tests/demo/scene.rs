@@ -147,9 +147,13 @@ fn collector() -> Router {
 }
 
 fn reflector(host: &Namespace) -> Process {
-    let config = "asNumber: 64512\nrouterID: 10.1.1.20\nclusterID: 10.1.1.20\nclients:\n  \
-                  - range: 10.1.0.0/16\n  - range: fd00:1::/32\n";
-    let path = host.file("reflector.yaml", config);
+    let run = host.dir().join("run");
+    let config = format!(
+        "asNumber: 64512\nrouterID: 10.1.1.20\nrunDir: {0}\nstatusSocket: {0}/status.sock\n\
+         clients:\n- range: 10.1.0.0/16\n- range: fd00:1::/32\n",
+        run.display()
+    );
+    let path = host.file("reflector.yaml", &config);
     let mut command = Command::new(binary("corduroy-routereflector"));
     command.arg("--config").arg(path);
     Process::spawn(host, "corduroy-routereflector", command)
@@ -180,8 +184,9 @@ fn peer(name: &str, whose: &str, address: &str, asn: u32) -> String {
 
 /// Mesh or no mesh, and clocks that make a demonstration short.
 pub(crate) fn configuration(mesh: bool) -> String {
+    let clocks = if mesh { "  nodeMeshHoldTime: 6s\n  nodeMeshMaxRestartTime: 6s\n" } else { "" };
     format!(
         "apiVersion: corduroy.dev/v1alpha1\nkind: BGPConfiguration\nmetadata:\n  name: default\n\
-         spec:\n  nodeToNodeMeshEnabled: {mesh}\n  nodeMeshHoldTime: 6s\n  nodeMeshMaxRestartTime: 10s\n"
+         spec:\n  nodeToNodeMeshEnabled: {mesh}\n{clocks}"
     )
 }

@@ -2,6 +2,9 @@
 # Builds go to the user's cache, so that every checkout shares one.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/corduroy/target
 
+# Where setup puts Rust when there is none.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
 cargo := cargo
 locked := --locked
 stage := tests/tools/stage.sh
@@ -19,7 +22,7 @@ demo: setup binaries
 
 test: setup fmt clippy tidy unit sim live doctest doc
 
-# What a change needs before it is shown to anybody; no root, no daemons.
+# What a change needs before it is shown to anybody: no other maker's daemons, no virtual machine.
 check: fmt clippy tidy unit
 
 setup:
@@ -35,7 +38,7 @@ tidy:
 	@$(stage) tidy $(cargo) test $(locked) --quiet -p corduroy-tests --test tidy
 
 unit:
-	@$(stage) unit $(cargo) test $(locked) --quiet --workspace --exclude corduroy-tests --all-targets
+	@$(stage) unit env $(as_root) $(cargo) test $(locked) --quiet --workspace --exclude corduroy-tests --all-targets
 
 # The simulated world: so many seeds, or `make sim SEED=n` for one with its whole log.
 SEEDS ?= 700

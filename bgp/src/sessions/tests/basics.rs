@@ -61,13 +61,17 @@ fn a_session_without_routes_lives_on_keepalives_for_a_day() {
 
 #[test]
 fn a_peer_that_falls_silent_is_ended_by_the_hold_timer_after_the_agreed_time() {
-    let mut world = World::pair(|p| p.timers.hold = secs(30));
-    world.power_off(2);
+    let mut world = World::new();
+    world.start(1, with_peers(config(1, &[2]), |p| p.timers.hold = secs(30)), Start::First);
+    world.start(2, config(2, &[1]), Start::First);
+    world.pass(secs(10));
+    world.power_off(1);
     world.pass(secs(19));
-    assert_eq!(world.state(1, 2), Established);
+    assert_eq!(world.state(2, 1), Established);
+    // It offered 90 s itself: the shorter time counts.
     world.pass(secs(12));
-    assert_ne!(world.state(1, 2), Established);
-    assert_eq!(sent(&world.events(1)), Some(ErrorCode::HoldTimerExpired));
+    assert_ne!(world.state(2, 1), Established);
+    assert_eq!(sent(&world.events(2)), Some(ErrorCode::HoldTimerExpired));
 }
 
 #[test]

@@ -6,3 +6,4 @@ mod bad_input;
 mod cni;
 mod harness;
 mod interop;
+mod ipip;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::cni::Call;
 use crate::process::{self, Process};
 use crate::{Namespace, eventually};
 
@@ -65,7 +66,7 @@ impl Node {
         self.agent.as_mut().unwrap_or_else(|| panic!("{name} has no agent"))
     }
 
-    /// Starts the agent and waits until it says that it is ready.
+    /// Starts the agent and waits until it could wire a pod.
     #[track_caller]
     pub fn start(&mut self) {
         self.launch();
@@ -80,12 +81,13 @@ impl Node {
         self.agent = Some(Process::spawn(&self.host, "corduroy-agent", command));
     }
 
-    /// Waits until the agent says that it is ready.
+    /// Waits until the agent could wire a pod, as the plugin's STATUS says it.
     #[track_caller]
     pub fn ready(&mut self) {
-        eventually(Duration::from_secs(60), || {
+        let status = Call::new(&process::binary("corduroy"), "STATUS", &self.network());
+        eventually(Duration::from_secs(120), || {
             self.agent().alive()?;
-            self.ctl("status").map(drop)
+            status.run(&self.host)?.result().map(drop)
         });
     }
 

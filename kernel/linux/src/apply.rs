@@ -146,6 +146,9 @@ impl<'a> Applier<'a> {
             }
             Op::AddVeth(link, peer) => {
                 let netns = self.pod(peer.netns)?;
+                if let Some(remover) = &self.kernel.remover {
+                    remover.wait_for(link.name);
+                }
                 let seq = self.message(Forgive::Nothing);
                 link::add_veth(&mut self.batch, seq, link, peer, netns);
                 self.no_link_local(link.name);
@@ -160,12 +163,29 @@ impl<'a> Applier<'a> {
                 let seq = self.message(Forgive::Nothing);
                 link::set_up(&mut self.batch, seq, *name, *up);
             }
+            Op::DeleteLink(name) if name.is_pod() => return self.remove_pod(*name),
             Op::DeleteLink(name) => {
                 let seq = self.message(Forgive::Gone);
                 link::delete(&mut self.batch, seq, *name);
                 self.kernel.index.forget(*name);
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Set the interface down and leave the rest to the remover.
+    fn remove_pod(&mut self, name: LinkName) -> OpResult {
+        self.flush();
+        let failed =
+            |error: crate::KernelError| OpError { cause: Cause::Other, errno: 0, detail: error.to_string() };
+        let Some(seen) = read::lookup(self.kernel, name).map_err(failed)? else { return Ok(()) };
+        let seq = self.message(Forgive::Gone);
+        link::set_up(&mut self.batch, seq, name, false);
+        self.flush();
+        self.kernel.index.forget(name);
+        if self.results.get(self.place).is_some_and(Result::is_ok) {
+            self.kernel.remover().map_err(failed)?.remove(name, seen.index);
         }
         Ok(())
     }

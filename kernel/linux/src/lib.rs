@@ -23,6 +23,7 @@ mod netns;
 mod nft;
 mod pod;
 mod read;
+mod remover;
 mod route;
 mod socket;
 mod sysctl;
@@ -39,6 +40,7 @@ pub use watch::Watch;
 
 use error::netlink;
 use index::Index;
+use remover::Remover;
 use socket::{Protocol, Socket};
 
 /// The kernel of one network namespace.
@@ -51,6 +53,8 @@ pub struct Kernel {
     index: Index,
     pods: BTreeMap<NetnsId, OwnedFd>,
     features: Features,
+    /// Made when the first pod goes.
+    remover: Option<Remover>,
 }
 
 impl Kernel {
@@ -63,8 +67,8 @@ impl Kernel {
             Ok::<_, std::io::Error>((Socket::open(Protocol::Route)?, Socket::open(Protocol::Netfilter)?))
         })?
         .map_err(netlink("open a socket"))?;
-        let features = features::find();
-        Ok(Self { route, nft, netns, index: Index::default(), pods: BTreeMap::new(), features })
+        let (index, pods, features) = (Index::default(), BTreeMap::new(), features::find());
+        Ok(Self { route, nft, netns, index, pods, features, remover: None })
     }
     /// Hold a pod's namespace open under an id that operations name it by. The caller chooses it, one that is
     /// not in use.
@@ -94,8 +98,23 @@ impl Kernel {
         changes.into_iter().try_for_each(|change| read::refresh(self, state, change))
     }
     /// Perform a plan, in order. One result for each operation.
+    ///
+    /// The interface of a pod is down and out of every reading when its deletion has gone well, and deleted some
+    /// tens of milliseconds later; making one of the same name waits for that.
     pub fn apply(&mut self, plan: &Plan) -> Vec<OpResult> {
         apply::apply(self, &plan.ops)
+    }
+    /// Whoever deletes pods' interfaces.
+    fn remover(&mut self) -> Result<&Remover, KernelError> {
+        let remover = match self.remover.take() {
+            Some(remover) => remover,
+            None => within(self.netns.as_ref(), Remover::start)?.map_err(netlink("start the remover"))?,
+        };
+        Ok(self.remover.insert(remover))
+    }
+    /// Is the interface of this number on its way out?
+    fn is_leaving(&self, number: u32) -> bool {
+        self.remover.as_ref().is_some_and(|remover| remover.is_leaving(number))
     }
     /// Watch for what others change. What this `Kernel` itself changes in routes, neighbours and our table is
     /// not reported; its changes of links and addresses are.

@@ -29,6 +29,7 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_GROUP: u16 = 27;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_INFO_KIND: u16 = 1;
@@ -128,6 +129,34 @@ pub(crate) fn set_up(batch: &mut Batch, seq: u32, name: LinkName, up: bool) {
 /// Delete an interface.
 pub(crate) fn delete(batch: &mut Batch, seq: u32, name: LinkName) {
     send(batch, RTM_DELLINK, 0, seq, &named(name));
+}
+
+/// Put the interface of this number into a group.
+pub(crate) fn set_group(batch: &mut Batch, seq: u32, number: u32, group: u32) {
+    numbered(batch, RTM_SETLINK, seq, number);
+    batch.u32(IFLA_GROUP, group);
+    batch.end();
+}
+
+/// Delete the interface of this number: no other one will ever have it.
+pub(crate) fn delete_number(batch: &mut Batch, seq: u32, number: u32) {
+    numbered(batch, RTM_DELLINK, seq, number);
+    batch.end();
+}
+
+/// Delete all interfaces of a group.
+pub(crate) fn delete_group(batch: &mut Batch, seq: u32, group: u32) {
+    numbered(batch, RTM_DELLINK, seq, 0);
+    batch.u32(IFLA_GROUP, group);
+    batch.end();
+}
+
+fn numbered(batch: &mut Batch, kind: u16, seq: u32, number: u32) {
+    batch.begin(kind, 0, seq);
+    // struct ifinfomsg { family: u8, pad: u8, type: u16, index: i32, flags: u32, change: u32 }
+    batch.raw(&[0; 4]);
+    batch.raw(&number.to_ne_bytes());
+    batch.raw(&[0; IFINFOMSG - 8]);
 }
 
 /// Ask for all interfaces, or for one by name.

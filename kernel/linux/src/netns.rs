@@ -1,9 +1,9 @@
 //! Work inside another network namespace.
 //!
-//! A namespace belongs to a thread, and a socket stays in the namespace it was made in. So the calling thread goes in,
-//! does what has to be done there, and is back before the call returns, also when the work panics. Going there and back
-//! costs some microseconds; a thread made for it would cost as little only as long as a processor is idle, and else
-//! waits for its turn, in the middle of wiring a pod.
+//! A namespace belongs to a thread, and a socket stays in the namespace it was made in. So the calling thread
+//! goes in, does what has to be done there, and is back before the call returns, also when the work panics.
+//! Going there and back costs some microseconds; a thread made for it would cost as little only as long as a
+//! processor is idle, and else waits for its turn, in the middle of wiring a pod.
 #![allow(unsafe_code, reason = "setns and unshare have no wrapper in std")]
 
 use std::fs::File;

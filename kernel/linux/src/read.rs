@@ -73,6 +73,9 @@ fn links(kernel: &mut Kernel, state: &mut State) -> Result<(), KernelError> {
         .map_err(netlink("read interfaces"))?;
     kernel.index = Index::default();
     for seen in found {
+        if kernel.is_leaving(seen.index) {
+            continue;
+        }
         kernel.index.insert(seen.link.name, seen.index);
         state.links.insert(seen.link.name, seen);
     }
@@ -112,6 +115,7 @@ pub(crate) fn lookup(kernel: &mut Kernel, name: LinkName) -> Result<Option<SeenL
     let found = kernel.route.query(|batch, seq| link::ask(batch, seq, Some(name)), link::parse);
     match found {
         Ok(seen) => {
+            let seen = seen.filter(|seen| !kernel.is_leaving(seen.index));
             if let Some(seen) = &seen {
                 kernel.index.insert(name, seen.index);
             }

@@ -38,6 +38,8 @@ pub struct Watch {
     ready: OwnedFd,
     route: OwnedFd,
     nft: Option<OwnedFd>,
+    /// For questions, in the namespace that is watched.
+    asking: Socket,
     index: Index,
     buf: Vec<u8>,
 }
@@ -53,7 +55,8 @@ impl Watch {
             let _ = filter::attach(nft.as_fd(), &filter::nft(ours.1));
         }
         let ready = epoll([Some(&route), nft.as_ref()].into_iter().flatten())?;
-        let mut watch = Self { ready, route, nft, index: Index::default(), buf: vec![0; DATAGRAM] };
+        let asking = Socket::open(Protocol::Route)?;
+        let mut watch = Self { ready, route, nft, asking, index: Index::default(), buf: vec![0; DATAGRAM] };
         watch.learn_links()?;
         Ok(watch)
     }
@@ -95,9 +98,8 @@ impl Watch {
     }
     /// Events name interfaces by number.
     fn learn_links(&mut self) -> io::Result<()> {
-        let mut socket = Socket::open(Protocol::Route)?;
         let ask = |batch: &mut Batch, seq| link::ask(batch, seq, None);
-        let links: Vec<_> = socket.dump(ask, |found: &mut Vec<_>, m| found.extend(link::parse(m)))?;
+        let links: Vec<_> = self.asking.dump(ask, |found: &mut Vec<_>, m| found.extend(link::parse(m)))?;
         links.into_iter().for_each(|seen| self.index.insert(seen.link.name, seen.index));
         Ok(())
     }
@@ -208,4 +210,42 @@ fn epoll<'a>(sockets: impl Iterator<Item = &'a OwnedFd>) -> io::Result<OwnedFd> 
         }
     }
     Ok(epoll)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kernel;
+    use crate::netns;
+    use corduroy_kernel::{IpNet, Lane, Op, Plan, Route};
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn a_storm_too_large_for_the_buffer_is_an_overrun_and_reading_again_shows_the_truth() {
+        const ROUTES: u32 = 2_000;
+        netns::in_new(|| {
+            // The other one has our number, but another socket: what it writes is reported.
+            let [mut kernel, mut other] = [(); 2].map(|()| Kernel::open(None).unwrap());
+            let mut watch = kernel.watch().unwrap();
+            // Far fewer than ROUTES. The kernel makes a writer yield for each message that finds a buffer half full, so
+            // filling a large one takes a busy machine minutes.
+            set_option(watch.route.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &(64 << 10)).unwrap();
+            let mut state = kernel.read().unwrap();
+            let dst = |i: u32| IpNet::new(Ipv4Addr::from((10 << 24) + (i << 6)).into(), 26).unwrap();
+            let plan = |ops| Plan { lane: Lane::Learned, ops };
+            let storm = (0..ROUTES).map(|i| Op::PutRoute(Route::blackhole(dst(i)))).collect();
+            assert!(other.apply(&plan(storm)).iter().all(Result::is_ok));
+            let changed = watch.wait(Duration::from_secs(10));
+            assert_eq!(changed, [Changed::Overrun].into());
+            kernel.refresh(&mut state, &changed).unwrap();
+            assert_eq!(state.routes.len(), ROUTES as usize);
+            assert_eq!(state.routes, (0..ROUTES).map(|i| (dst(i), Route::blackhole(dst(i)))).collect());
+            // It goes on watching.
+            assert_eq!(other.apply(&plan(vec![Op::DeleteRoute(dst(7))])), [Ok(())]);
+            assert_eq!(watch.wait(Duration::from_secs(10)), [Changed::Routes].into());
+            kernel.refresh(&mut state, &[Changed::Routes]).unwrap();
+            assert_eq!(state.routes.len(), ROUTES as usize - 1);
+        })
+        .unwrap();
+    }
 }

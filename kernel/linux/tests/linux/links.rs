@@ -143,14 +143,53 @@ fn a_pod_that_is_there_already_or_nowhere_is_refused_and_the_rest_with_it() {
     for result in tried(&mut kernel, ops) {
         assert_eq!(result.unwrap_err().cause, Cause::Missing);
     }
-    // With the pod's namespace its wire goes, and what hung on it.
-    drop(pod);
-    kernel.release(NetnsId(0));
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while kernel.read().unwrap().links.contains_key(&name) {
-        assert!(std::time::Instant::now() < end, "the namespace is gone and its veth is not");
+    // Whoever deletes the pod's end takes the wire with it, and what hung on it.
+    pod.sh("ip link del eth0");
+    let state = kernel.read().unwrap();
+    assert!(!state.links.contains_key(&name) && state.routes.is_empty() && state.neighbours.is_empty());
+    let gone =
+        tried(&mut kernel, [Op::DeleteLink(name), Op::DeleteNeighbour(name, "10.9.0.2".parse().unwrap())]);
+    assert_eq!(gone, [Ok(()), Ok(())]);
+}
+
+#[test]
+fn pods_that_go_are_gone_from_every_reading_at_once_and_from_the_kernel_soon() {
+    const PODS: u64 = 20;
+    let (host, pod) = (Netns::new(), Netns::new());
+    host.sh(
+        "ip link set lo up; ip addr add 192.0.2.1/32 dev lo; ip link add other type veth peer name rehto",
+    );
+    let mut kernel = open(&host);
+    let netns = NetnsId(1);
+    kernel.hold(netns, pod.fd());
+    let wire = |n: u64| {
+        let peer = VethPeer { netns, name: dev(&format!("eth{n}")), mac: POD_MAC };
+        let name = LinkName::pod(n);
+        let addr = std::net::Ipv4Addr::from(0x0a09_0000 + u32::try_from(n).unwrap()).into();
+        [
+            Op::AddVeth(Link::pod(name, HOST_MAC, 1400), peer),
+            Op::PutNeighbour(Neighbour { dev: name, addr, mac: POD_MAC }),
+            Op::SetUp(name, true),
+            Op::PutRoute(Route::by(IpNet::host(addr), NextHop::dev(name))),
+        ]
+    };
+    done(&mut kernel, (0..PODS).flat_map(wire).collect::<Vec<_>>());
+    let state = kernel.read().unwrap();
+    assert_eq!((state.links.len(), state.routes.len()), (3 + 20, 20));
+    done(&mut kernel, (0..PODS).map(|n| Op::DeleteLink(LinkName::pod(n))).collect::<Vec<_>>());
+    let state = kernel.read().unwrap();
+    assert_eq!((state.links.len(), state.routes.len(), state.neighbours.len()), (3, 0, 0));
+    let links = host.sh("ip -o link");
+    assert!(links.lines().filter(|l| l.contains("cord")).all(|l| l.contains("state DOWN")), "{links}");
+    // A name that is used again waits for the one that had it.
+    done(&mut kernel, wire(3));
+    assert!(kernel.read().unwrap().links.contains_key(&LinkName::pod(3)));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(100);
+    while host.sh("ip -o link").matches("cord").count() > 1 {
+        assert!(std::time::Instant::now() < end, "they are still there: {}", host.sh("ip -o link"));
     }
-    assert!(kernel.read().unwrap().routes.is_empty());
+    assert!(host.sh("ip -o link").contains("other"));
+    assert!(pod.sh("ip -o link").contains("eth3"));
 }
 
 #[test]

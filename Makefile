@@ -5,6 +5,8 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/corduroy/targe
 # Where setup puts Rust when there is none.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
+# Each call names the whole workspace, binaries with all targets: cargo picks the features of dependencies by what is
+# asked for, and would build most of them again for a package or a kind of target alone.
 cargo := cargo
 locked := --locked
 stage := tests/tools/stage.sh
@@ -35,7 +37,7 @@ clippy:
 	@$(stage) clippy $(cargo) clippy $(locked) --quiet --workspace --all-targets -- -D warnings
 
 tidy:
-	@$(stage) tidy $(cargo) test $(locked) --quiet -p corduroy-tests --test tidy
+	@$(stage) tidy $(cargo) test $(locked) --quiet --workspace --test tidy
 
 unit:
 	@$(stage) unit env $(as_root) $(cargo) test $(locked) --quiet --workspace --exclude corduroy-tests --all-targets
@@ -43,7 +45,7 @@ unit:
 # The simulated world: so many seeds, or `make sim SEED=n` for one with its whole log.
 SEEDS ?= 700
 sim:
-	@$(stage) sim env SIM_SEEDS=$(or $(SEED),1..$(SEEDS)) $(cargo) test $(locked) --quiet -p corduroy-tests --test sim
+	@$(stage) sim env SIM_SEEDS=$(or $(SEED),1..$(SEEDS)) $(cargo) test $(locked) --quiet --workspace --test sim
 
 binaries:
 	@$(stage) binaries $(cargo) build $(locked) --quiet --workspace --bins --examples
@@ -53,13 +55,13 @@ notes := $(CARGO_TARGET_DIR)/interop.notes
 
 live: binaries
 	@rm -f $(notes)
-	@$(stage) live env $(as_root) $(built) CORDUROY_INTEROP_NOTES=$(notes) RUST_TEST_THREADS=8 $(cargo) test $(locked) --quiet -p corduroy-tests --test live
+	@$(stage) live env $(as_root) $(built) CORDUROY_INTEROP_NOTES=$(notes) RUST_TEST_THREADS=8 $(cargo) test $(locked) --quiet --workspace --test live
 	@$(stage) interop $(CARGO_TARGET_DIR)/debug/interop $(notes)
 
 # Writes docs/interop.md.
 interop: setup binaries
 	@rm -f $(notes)
-	@$(stage) interop env $(as_root) $(built) CORDUROY_INTEROP_NOTES=$(notes) RUST_TEST_THREADS=8 $(cargo) test $(locked) --quiet -p corduroy-tests --test live interop
+	@$(stage) interop env $(as_root) $(built) CORDUROY_INTEROP_NOTES=$(notes) RUST_TEST_THREADS=8 $(cargo) test $(locked) --quiet --workspace --test live interop
 	@$(CARGO_TARGET_DIR)/debug/interop $(notes) --write
 
 doctest:

@@ -38,7 +38,8 @@ fn ipip_carries_pods_between_racks_and_nothing_within_one() {
     }
     let pods = [0, 1, 2].map(|n| fabric.pod(&nodes[n], &format!("pod-{n}")));
     let address = |n: usize, v6: bool| pods[n].address(v6).to_string();
-    // Within the rack by the wire, between racks by the tunnel: IPv4 in IPIP, IPv6, which IPIP does not carry, in VXLAN.
+    // Within the rack by the wire, between racks by the tunnel: IPv4 in IPIP, and IPv6, which that does not carry, in
+    // VXLAN.
     for (target, v6, device) in
         [(1, false, "eth0"), (2, false, "ipip-cord"), (1, true, "eth0"), (2, true, "vxlan-cord")]
     {
@@ -58,7 +59,7 @@ fn ipip_carries_pods_between_racks_and_nothing_within_one() {
         let crossed = sent(nodes[from].host(), "ipip-cord") > before;
         assert_eq!(crossed, to == 2 || from == 2, "from pod {from} to pod {to}");
     }
-    // What the node itself sends into the tunnel comes from its tunnel address, so that the answer takes the tunnel too.
+    // What the node itself sends into the tunnel comes from its tunnel address, so that the answer takes it too.
     let _echo = Echo::serve(pods[2].inside(), 7);
     let seen = seen_over(Protocol::Tcp, nodes[0].host(), &format!("{}:7", address(2, false))).unwrap();
     let tunnel = nodes[0].host().ip("-4 -brief address show dev ipip-cord");

@@ -87,6 +87,15 @@ fn with_a_hold_time_of_zero_on_one_side_nothing_is_sent_and_nothing_expires() {
 }
 
 #[test]
+fn a_peer_that_reads_not_one_byte_is_ended_by_the_send_hold_timer() {
+    let mut world = World::pair(|p| (p.timers.hold, p.timers.send_hold) = (secs(0), secs(60)));
+    let conn = world.conns(1)[0];
+    world.sessions(1).handed(conn, &[KEEPALIVE]);
+    world.pass(secs(61));
+    assert_eq!(sent(&world.events(1)), Some(ErrorCode::SendHoldTimerExpired));
+}
+
+#[test]
 fn a_peer_that_stops_reading_is_ended_by_the_send_hold_timer() {
     let mut world = World::pair(|p| (p.timers.hold, p.timers.send_hold) = (secs(0), secs(60)));
     let conn = world.conns(1)[0];

@@ -212,8 +212,9 @@ fn check(file: &File, host: &str, report: &mut Report) -> Option<Config> {
     let bgp = file.bgp.clone().unwrap_or_default();
     let (listen, peering) = report.within("bgp", |r| check_bgp(&bgp, r));
     let metrics = file.metrics.clone().unwrap_or_default();
-    Some(Config {
-        node: node_name(file.node_name.as_ref(), host, report)?,
+    let node = node_name(file.node_name.as_ref(), host, report);
+    let config = Config {
+        node: node.clone().unwrap_or_default(),
         v4: v4.unwrap_or_default(),
         v6: v6.unwrap_or_default(),
         declared: declared(file.node.clone().unwrap_or_default(), report),
@@ -227,7 +228,9 @@ fn check(file: &File, host: &str, report: &mut Report) -> Option<Config> {
             .seconds("auditInterval", file.audit_interval.as_ref(), 10..=86_400)
             .unwrap_or(Duration::from_secs(120)),
         log: check_log(file.log.as_ref(), report),
-    })
+    };
+    // Everything is checked before the one field that has no default ends it.
+    node.map(|_| config)
 }
 
 /// A name that a FabricNode may have; the host's name in lower case where there is none.

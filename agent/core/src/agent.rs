@@ -52,6 +52,8 @@ mod own_node;
 mod reading;
 mod settings;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod tunnels;
 mod wiring;
 
@@ -227,8 +229,6 @@ impl Agent {
         if outcome.reread {
             self.course.reading.want_everything();
         }
-        let is_ours = |key: &Key| matches!(key, Key::Route(dst) if self.known.owned.contains(dst));
-        self.course.announce |= outcome.done.iter().any(is_ours);
         self.wiring.results(outcome.tickets);
         for (key, error) in outcome.refused {
             self.note(Note::Refused(format!("{key:?}: {error}")));

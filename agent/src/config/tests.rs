@@ -61,7 +61,7 @@ fn everything_that_is_wrong_is_named_at_once_with_field_value_and_what_is_allowe
         "node.asNumber: \"0\" is not allowed: an AS number",
         "node.routeReflectorClusterID: \"0.0.0.0\" is not allowed",
         "datastore.file.path: \"store\" is not allowed: an absolute path",
-        "runDirectory: /run is not allowed: no such field",
+        "runDirectory: \"/run\" is not allowed: no such field",
         "metrics.listen: 9469 is not allowed: text",
         "bgp.listen[0]: \"eth0\" is not allowed: an address of this host",
         "bgp.multipath: 65 is not allowed: a whole number from 1 to 64",

@@ -24,8 +24,8 @@ pub(super) fn settle(agent: &mut Agent, now: Time) {
         intake::next_hops(&agent.known, &mut agent.reconciler, &hops);
     }
     touch_kernel(agent, now);
-    // What the kernel has from a former run forwards without anything being applied.
-    if agent.announcer.is_waiting() && agent.reconciler.is_settled() {
+    // A block may forward by now: applied, or there from a former run.
+    if agent.announcer.is_waiting() {
         agent.course.announce = true;
         announce(agent);
     }

@@ -41,8 +41,6 @@ pub struct Ticket(pub u64);
 /// What became of a plan.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Keys whose operations went through.
-    pub done: Vec<Key>,
     /// What became of queued operations, in their order.
     pub tickets: Vec<(Ticket, OpResult)>,
     /// What was refused, and why, for the log: once for each key until it is done or something else is asked.
@@ -321,10 +319,7 @@ impl Reconciler {
         }
         for (parties, result) in assembled.asked.into_iter().zip(results) {
             match result {
-                Ok(()) => outcome.done.extend(parties.into_iter().map(|(key, _)| {
-                    self.refused.forget(&key);
-                    key
-                })),
+                Ok(()) => parties.iter().for_each(|(key, _)| self.refused.forget(key)),
                 Err(error) => {
                     outcome.reread = true;
                     for (key, pieces) in parties {

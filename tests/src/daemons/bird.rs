@@ -150,7 +150,8 @@ fn configuration(router: &Router) -> String {
         if router.kernel {
             let _ = writeln!(
                 text,
-                "protocol kernel kernel_{name} {{ {name} {{ import none; export where source = RTS_BGP; }}; }}"
+                "protocol kernel kernel_{name} {{ persist; graceful restart on;\n  \
+                 {name} {{ import none; export where source = RTS_BGP; }}; }}"
             );
         }
     }

@@ -119,6 +119,12 @@ impl Fabric {
         Node::new(self.host(label, segment, n), label, &self.store)
     }
 
+    /// A host that was given the name of a node that exists.
+    #[track_caller]
+    pub fn namesake(&self, label: &str, of: &Node, segment: Segment, n: u8) -> Node {
+        Node::new(self.host(label, segment, n), of.name(), &self.store)
+    }
+
     /// A pod on `node`, wired by the plugin.
     #[track_caller]
     pub fn pod(&self, node: &Node, label: &str) -> Pod {

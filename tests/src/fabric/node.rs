@@ -91,6 +91,29 @@ impl Node {
         });
     }
 
+    /// What the agent says of itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn status(&self) -> Result<serde_json::Value, String> {
+        serde_json::from_str(&self.ctl("status -o json")?).map_err(|e| e.to_string())
+    }
+
+    /// Runs the agent a second time, with the same configuration, to its end: what it said and whether it was content.
+    #[must_use]
+    pub fn run_again(&self) -> std::process::Output {
+        let mut command = Command::new(process::binary("corduroy-agent"));
+        command.arg("--config").arg(&self.config);
+        let output = self.host.enter(move || command.output());
+        output.unwrap_or_else(|e| panic!("can't run corduroy-agent: {e}"))
+    }
+
+    /// A file of the agent's state directory.
+    #[must_use]
+    pub fn state(&self, name: &str) -> PathBuf {
+        self.host.dir().join("state").join(name)
+    }
+
     /// `kill -9`.
     #[track_caller]
     pub fn kill(&mut self) {

@@ -1,0 +1,77 @@
+//! Whoever is started anew, no packet is lost.
+
+use corduroy_tests::daemons::{Bird, Daemon};
+use corduroy_tests::eventually;
+use corduroy_tests::fabric::{Fabric, Segment};
+use corduroy_tests::probe::Ping;
+
+use super::{PATIENCE, Two, bird_has_the_blocks, bird_is_up, converged, marked, no_loss, peers, tor};
+
+/// Both nodes in turn, by `end` and a new start.
+fn restart_each(mut two: Two, what: &str, end: fn(&mut corduroy_tests::fabric::Node)) {
+    two.nodes.iter().for_each(converged);
+    let pings = two.pings();
+    for i in [0, 1, 0] {
+        end(&mut two.nodes[i]);
+        marked(&pings);
+        two.nodes[i].start();
+        two.nodes.iter().for_each(converged);
+        marked(&pings);
+    }
+    no_loss(pings, what);
+    for node in &two.nodes {
+        let held = node.status().unwrap();
+        assert_eq!(held["conditions"], serde_json::json!([]), "{what}");
+        assert_eq!(held["kernel"]["repaired"], 0, "a restart changes nothing in the kernel: {held}");
+    }
+}
+
+#[test]
+fn a_killed_agent_and_its_successor_lose_no_packet_in_a_rack() {
+    restart_each(Two::new("kill", Segment::A), "kill -9 and start", corduroy_tests::fabric::Node::kill);
+}
+
+#[test]
+fn a_killed_agent_and_its_successor_lose_no_packet_in_a_tunnel() {
+    restart_each(Two::new("kill-x", Segment::B), "kill -9 and start", corduroy_tests::fabric::Node::kill);
+}
+
+#[test]
+fn a_planned_restart_loses_no_packet() {
+    restart_each(Two::new("planned", Segment::B), "SIGTERM and start", corduroy_tests::fabric::Node::stop);
+}
+
+#[test]
+fn a_restart_of_agent_or_bird_loses_no_packet_between_a_pod_and_the_world() {
+    let fabric = Fabric::new("gr");
+    fabric.pools("vxlanMode");
+    fabric.put("peers", &peers(65001));
+    let client = fabric.host("client", Segment::Outside, 10);
+    let mut bird = Bird::start(fabric.router(), tor());
+    let mut node = fabric.node("n1", Segment::A, 11);
+    node.start();
+    let pod = fabric.pod(&node, "web");
+    node.host().ip("route del default");
+    bird_is_up(&bird);
+    converged(&node);
+    bird_has_the_blocks(&bird, &node);
+    let target = pod.address(false).to_string();
+    eventually(PATIENCE, || client.try_run(&format!("ping -c 1 -W 1 {target}")).map(drop));
+    let pings = vec![Ping::start(&client, &target, std::time::Duration::from_millis(10))];
+    marked(&pings);
+
+    node.kill();
+    marked(&pings);
+    node.start();
+    bird_is_up(&bird);
+    converged(&node);
+    bird_has_the_blocks(&bird, &node);
+    marked(&pings);
+
+    bird.restart();
+    bird_is_up(&bird);
+    converged(&node);
+    bird_has_the_blocks(&bird, &node);
+    marked(&pings);
+    no_loss(pings, "restarts of agent and BIRD");
+}

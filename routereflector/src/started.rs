@@ -1,7 +1,7 @@
 //! Whether this is the first run since the machine came up. A reflector forwards nothing, so after any later start
-//! its clients may go on with the routes they have from it (RFC 4724 §4.1: the forwarding state was preserved), and it
-//! waits for theirs before it selects. The mark is made when sessions begin and taken away by a drain: after a drain nobody
-//! has routes of ours.
+//! its clients may go on with the routes they have from it (RFC 4724 §4.1: the forwarding state was preserved), and
+//! it waits for theirs before it selects. The mark is made when sessions begin and taken away by a drain: after a
+//! drain nobody has routes of ours.
 
 use std::io;
 use std::path::{Path, PathBuf};

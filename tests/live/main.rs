@@ -8,3 +8,4 @@ mod fabric;
 mod harness;
 mod interop;
 mod ipip;
+mod reflector;

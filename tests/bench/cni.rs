@@ -82,7 +82,10 @@ impl Runtime {
     fn call(&self, command: &str, container: &Namespace) -> Call {
         let call = Call::new(&self.plugin, command, &self.network);
         let call = call.attachment(container.name(), "eth0").netns(&container.path());
-        call.variable("CNI_ARGS", &format!("K8S_POD_NAMESPACE=default;K8S_POD_NAME={}", container.name()))
+        call.variable(
+            "CNI_ARGS",
+            &format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={}", container.name()),
+        )
     }
 
     /// Calls `command` for every pod, so many at a time, and says how long each took.

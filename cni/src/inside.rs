@@ -1,12 +1,13 @@
-//! What CHECK finds in the container.
+//! What the plugin does in the container: wait after ADD until it can send, look at it for CHECK.
 //!
-//! The agent has compared the host's side by now. The container's side belongs to whoever runs in there, so
-//! nobody watches it; this looks at it once: the interface with its MAC, its addresses, the routes by our
+//! By the time of a CHECK the agent has compared the host's side. The container's side belongs to whoever runs in
+//! there, so nobody watches it; this looks at it once: the interface with its MAC, its addresses, the routes by our
 //! gateways, and the permanent neighbours that stand in for ARP and neighbour discovery.
 
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use corduroy_ipc::cni::{CniFailure, Mac, Route, code};
 use ipnetwork::IpNetwork;
@@ -14,18 +15,19 @@ use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::env::Attachment;
-use crate::netlink::{RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE, Rtnetlink, find, u16_at, u32_at};
+use crate::netlink::{
+    IFINFOMSG, IFLA_IFNAME, RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE, Rtnetlink, by_name, find,
+    u16_at, u32_at,
+};
 use crate::result::Expected;
 
-/// Octets before the attributes: ifinfomsg, ifaddrmsg, rtmsg, ndmsg.
-const IFINFOMSG: usize = 16;
+/// Octets before the attributes: ifaddrmsg, rtmsg, ndmsg.
 const IFADDRMSG: usize = 8;
 const RTMSG: usize = 12;
 const NDMSG: usize = 12;
 
 /// Numbers of linux/if_link.h, if_addr.h, rtnetlink.h, neighbour.h and if.h.
 const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
@@ -35,6 +37,30 @@ const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 const NUD_PERMANENT: u16 = 0x80;
 const IFF_UP: u32 = 1;
+const IFLA_OPERSTATE: u16 = 16;
+/// RFC 2863 ifOperStatus as the kernel counts it.
+const IF_OPER_UP: u8 = 6;
+
+/// How long ADD waits for the kernel's link watch, and how often it asks.
+const SETTLES: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_millis(1);
+
+/// Waits until the container can send: an interface whose other end has come up drops what it is given until the
+/// kernel's link watch, a thread of its own, has got round to it. A kernel from 6.8 on does that when it is asked. The
+/// calling thread is in the container's namespace afterwards.
+pub(crate) fn settle(netns: &File, ifname: &str) {
+    let is_up = |socket: &Rtnetlink, body: &[u8]| {
+        let link = socket.get(RTM_GETLINK, body).ok();
+        // One that can't be asked is not waited for.
+        link.is_none_or(|link| find(&link, IFINFOMSG, IFLA_OPERSTATE) == Some(&[IF_OPER_UP]))
+    };
+    let entered = move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network));
+    let (Ok(()), Ok(socket), Some(body)) = (entered, Rtnetlink::open(), by_name(ifname)) else { return };
+    let end = Instant::now() + SETTLES;
+    while !is_up(&socket, &body) && Instant::now() < end {
+        std::thread::sleep(AGAIN);
+    }
+}
 
 /// Compares the container with what `prevResult` says, and names everything that differs. The calling thread
 /// is in the container's namespace afterwards.

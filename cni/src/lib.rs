@@ -128,7 +128,10 @@ fn add(config: &Config, attachment: &Attachment, client: &Client<'_>) -> Result<
         started: client.started,
     });
     match client.call(request, Some(&netns))? {
-        CniAnswer::Added(added) => result::added(config, attachment, &added),
+        CniAnswer::Added(added) => {
+            inside::settle(&netns, &attachment.ifname);
+            result::added(config, attachment, &added)
+        }
         CniAnswer::Failed(failure) => Err(failure),
         CniAnswer::Done => Err(odd_answer()),
     }

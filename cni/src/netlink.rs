@@ -14,6 +14,11 @@ pub(crate) const RTM_GETADDR: u16 = 22;
 pub(crate) const RTM_GETROUTE: u16 = 26;
 pub(crate) const RTM_GETNEIGH: u16 = 30;
 
+/// Octets of ifinfomsg.
+pub(crate) const IFINFOMSG: usize = 16;
+/// linux/if_link.h.
+pub(crate) const IFLA_IFNAME: u16 = 3;
+
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
@@ -39,6 +44,17 @@ impl Rtnetlink {
         self.send(kind, NLM_F_ACK, body)?;
         let answer = self.receive()?;
         messages(&answer).find_map(acknowledgement).unwrap_or(Err(Errno::BADMSG))
+    }
+
+    /// Asks for one thing; the body of the message that describes it.
+    pub(crate) fn get(&self, kind: u16, body: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.send(kind, 0, body)?;
+        let answer = self.receive()?;
+        let message = messages(&answer).next().ok_or(Errno::BADMSG)?;
+        match acknowledgement(message) {
+            Some(refusal) => Err(refusal.err().unwrap_or(Errno::BADMSG)),
+            None => Ok(message.body.to_vec()),
+        }
     }
 
     /// Lists everything of a kind; `fixed` is how long the part before the attributes is. The bodies of the
@@ -113,7 +129,7 @@ fn acknowledgement(message: Message<'_>) -> Option<Result<(), Errno>> {
 }
 
 /// An attribute as it is sent.
-pub(crate) fn attribute(kind: u16, value: &[u8]) -> Option<Vec<u8>> {
+fn attribute(kind: u16, value: &[u8]) -> Option<Vec<u8>> {
     let length = u16::try_from(4 + value.len()).ok()?;
     let mut out = Vec::new();
     out.extend(length.to_ne_bytes());
@@ -121,6 +137,13 @@ pub(crate) fn attribute(kind: u16, value: &[u8]) -> Option<Vec<u8>> {
     out.extend(value);
     out.resize(out.len().next_multiple_of(4), 0);
     Some(out)
+}
+
+/// What a question about an interface, or its deletion, says: an ifinfomsg of zeros and the name.
+pub(crate) fn by_name(name: &str) -> Option<Vec<u8>> {
+    let mut body = vec![0; IFINFOMSG];
+    body.extend(attribute(IFLA_IFNAME, &[name.as_bytes(), &[0]].concat())?);
+    Some(body)
 }
 
 /// The first attribute of this kind among those that follow the fixed part.
@@ -149,6 +172,13 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_request_is_what_ip_link_del_sends() {
+        let body = by_name("cord0123456789a").unwrap();
+        assert_eq!(body.len(), 16 + 20);
+        assert_eq!(&body[20..36], b"cord0123456789a\0");
+    }
 
     #[test]
     fn messages_and_attributes_read_back_as_they_are_sent() {

@@ -6,12 +6,7 @@ use std::path::Path;
 use corduroy_ipc::cni::{CniFailure, Del, code};
 use rustix::io::Errno;
 
-use crate::netlink::{RTM_DELLINK, Rtnetlink, attribute};
-
-/// linux/if_link.h.
-const IFLA_IFNAME: u16 = 3;
-/// Octets of ifinfomsg.
-const IFINFOMSG: usize = 16;
+use crate::netlink::{RTM_DELLINK, Rtnetlink, by_name};
 
 /// Deletes an interface by its name; one that is not there is a success. The other end of the pair goes with
 /// it, and so do addresses, routes and neighbours.
@@ -27,13 +22,6 @@ pub(crate) fn remove_link(name: &str) -> Result<(), CniFailure> {
 
 fn delete(name: &str) -> Result<(), Errno> {
     Rtnetlink::open()?.perform(RTM_DELLINK, &by_name(name).ok_or(Errno::NAMETOOLONG)?)
-}
-
-/// An ifinfomsg of zeros and the name.
-fn by_name(name: &str) -> Option<Vec<u8>> {
-    let mut body = vec![0; IFINFOMSG];
-    body.extend(attribute(IFLA_IFNAME, &[name.as_bytes(), &[0]].concat())?);
-    Some(body)
 }
 
 /// Leaves a note that the agent reads when it starts, so that the address is freed.
@@ -57,13 +45,6 @@ pub(crate) fn spool(run_dir: &str, del: &Del) -> Result<(), CniFailure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_request_is_what_ip_link_del_sends() {
-        let body = by_name("cord0123456789a").unwrap();
-        assert_eq!(body.len(), 16 + 20);
-        assert_eq!(&body[20..36], b"cord0123456789a\0");
-    }
 
     #[test]
     fn an_interface_that_is_not_there_is_a_success() {

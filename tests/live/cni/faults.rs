@@ -25,9 +25,9 @@ impl OneNode {
             let outcome = call.run(self.host()).unwrap();
             assert!(outcome.ok, "10.244.0.{n} has leaked: {outcome}");
         }
-        assert_eq!(self.links(), containers.len());
+        self.has_links(containers.len());
         containers.iter().for_each(|container| self.del(container));
-        assert_eq!(self.links(), 0);
+        self.has_links(0);
     }
 
     fn eight_containers(&self) -> Vec<Namespace> {
@@ -77,10 +77,7 @@ fn an_add_whose_plugin_was_killed_is_rolled_back() {
     plugins.iter_mut().for_each(kill);
     rig.node().agent().signal(Signal::CONT);
     rig.ready();
-    eventually(PATIENCE, || match rig.links() {
-        0 => Ok(()),
-        links => Err(format!("{links} interfaces are left")),
-    });
+    rig.has_links(0);
     rig.every_address_is_free(&containers);
 }
 
@@ -94,7 +91,7 @@ fn a_plugin_killed_at_any_moment_leaks_nothing_once_its_del_has_come() {
         spin(Duration::from_micros(150) * u32::try_from(moment).unwrap());
         kill(&mut plugin);
         rig.del(pod);
-        assert_eq!(rig.links(), 0);
+        rig.has_links(0);
     }
     rig.every_address_is_free(&containers);
 }
@@ -113,7 +110,7 @@ fn an_agent_killed_at_any_moment_of_an_add_leaks_no_address() {
         let _ = plugin.wait_with_output().unwrap();
     }
     rig.gc(&json!([]));
-    assert_eq!(rig.links(), 0);
+    rig.has_links(0);
     rig.every_address_is_free(&containers);
 }
 
@@ -125,7 +122,7 @@ fn a_del_without_an_agent_takes_the_link_and_its_note_frees_the_address() {
     let _ = [gone, kept].map(|pod| rig.add(pod));
     rig.node().kill();
     rig.del(gone);
-    assert_eq!(rig.links(), 1);
+    rig.has_links(1);
     let spool = rig.node().socket("spool");
     let notes = || fs::read_dir(&spool).map_or(0, |notes| notes.count());
     assert_eq!(notes(), 1);
@@ -189,7 +186,7 @@ fn survives_damage(label: &str, damage: impl Fn(&str) -> String, message: &str) 
     assert!(log.contains(message), "{message:?} is not in the log:\n{log}");
     let aside = fs::read_to_string(rig.node().socket("endpoints.journal.damaged")).unwrap();
     assert_eq!(aside, damage(&text));
-    assert_eq!(rig.links(), 3);
+    rig.has_links(3);
     for address in &addresses {
         rig.host().run(&format!("ping -c 1 -W 5 {address}"));
     }
@@ -198,7 +195,7 @@ fn survives_damage(label: &str, damage: impl Fn(&str) -> String, message: &str) 
     addresses.dedup();
     assert_eq!(addresses.len(), 4, "an address was given twice: {addresses:?}");
     containers.iter().for_each(|pod| rig.del(pod));
-    assert_eq!(rig.links(), 1);
+    rig.has_links(1);
 }
 
 #[test]

@@ -115,10 +115,14 @@ impl OneNode {
         assert!(outcome.ok, "DEL of {}: {outcome}", container.label());
     }
 
-    /// How many interfaces of pods the node has.
-    pub(super) fn links(&self) -> usize {
-        let links = self.host().ip("-brief link show type veth");
-        links.lines().filter(|line| line.starts_with("cord")).count()
+    /// Waits until the node has so many interfaces of pods. Their deletion goes on for some milliseconds after DEL.
+    #[track_caller]
+    pub(super) fn has_links(&self, wanted: usize) {
+        eventually(PATIENCE, || {
+            let links = self.host().ip("-brief link show type veth");
+            let found = links.lines().filter(|line| line.starts_with("cord")).count();
+            if found == wanted { Ok(()) } else { Err(format!("{found} interfaces of pods, not {wanted}")) }
+        });
     }
 }
 

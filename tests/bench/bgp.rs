@@ -5,16 +5,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use corduroy_tests::daemons::{Bird, Frr, Neighbour, Router};
-use corduroy_tests::process::Process;
+use corduroy_tests::process::{self, Process};
 use corduroy_tests::wire::{Open, Wire};
 use corduroy_tests::{Namespace, Topology, wait_for};
 
 use crate::load::{Sink, attributes, send, shuffled, updates};
 use crate::report::{Figure, Unit};
 use crate::usage::{cpu, peak};
-
-/// The hidden argument that makes of this program a speaker of ours.
-pub const SPEAKER: &str = "speaker";
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const SPEAKER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -121,33 +118,37 @@ fn start(contender: &str, dut: &Namespace, router: Router) -> Contender {
     match contender {
         "bird" => Contender::Bird(Bird::start(dut, Router { quiet: true, ..router })),
         "frr" => Contender::Frr(Frr::start(dut, Router { quiet: true, ..router })),
-        _ => {
-            let me =
-                std::env::current_exe().unwrap_or_else(|e| panic!("this program does not know itself: {e}"));
-            let mut command = Command::new(me);
-            command.arg(SPEAKER).args(description(&router));
-            Contender::Ours(Process::spawn(dut, "corduroy", command))
-        }
+        _ => Contender::Ours(reflector(dut, &router)),
     }
 }
 
-/// A router as arguments: AS, then `address,AS,client` for each peer.
-fn description(router: &Router) -> Vec<String> {
-    let peers = router.neighbours.iter().map(|peer| format!("{},{},{}", peer.address, peer.asn, peer.client));
-    std::iter::once(router.asn.to_string()).chain(peers).collect()
+/// Our reflector, as users run it: the binary, with a configuration file.
+fn reflector(dut: &Namespace, router: &Router) -> Process {
+    let dir = dut.dir();
+    let head = format!(
+        "asNumber: {}\nrouterID: {}\nstatusSocket: {}\nrunDir: {}\nclients:\n",
+        router.asn,
+        router.id,
+        dir.join("status.sock").display(),
+        dir.join("run").display()
+    );
+    let text = router.neighbours.iter().fold(head, |text, peer| text + &entry(router, peer));
+    let file = dir.join("routereflector.yaml");
+    std::fs::write(&file, text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let mut command = Command::new(process::binary("corduroy-routereflector"));
+    command.arg("--config").arg(file).env("RUST_LOG", "warn");
+    Process::spawn(dut, "corduroy-routereflector", command)
 }
 
-/// The router that [`description`] wrote down.
-pub fn router_of(arguments: &[String]) -> Option<Router> {
-    let (asn, peers) = arguments.split_first()?;
-    let mut router = Router::new(asn.parse().ok()?, &SPEAKER_ADDRESS.to_string());
-    for peer in peers {
-        let mut fields = peer.split(',');
-        let neighbour = Neighbour::one_family(fields.next()?, fields.next()?.parse().ok()?);
-        let client = fields.next()?.parse().ok()?;
-        router = router.peer(Neighbour { client, passive: true, ..neighbour });
-    }
-    Some(router)
+/// An entry of `clients`. A peer in another AS takes and gives nothing unless it is said what (RFC 8212).
+fn entry(router: &Router, peer: &Neighbour) -> String {
+    let open = "accept: [0.0.0.0/0], announce: [0.0.0.0/0], ";
+    format!(
+        "- {{address: {}, asNumber: {}, {}families: [ipv4-unicast], passive: true}}\n",
+        peer.address,
+        peer.asn,
+        if peer.asn == router.asn { "" } else { open }
+    )
 }
 
 /// The address of peer `n`.

@@ -17,8 +17,6 @@ mod usage;
 
 use std::process::ExitCode;
 
-use corduroy_tests::daemons::Router;
-
 /// One thing to measure.
 struct Scenario {
     name: &'static str,
@@ -65,9 +63,6 @@ const SCENARIOS: &[Scenario] = &[
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).peekable();
-    if arguments.peek().map(String::as_str) == Some(bgp::SPEAKER) {
-        return speaker(&arguments.skip(1).collect::<Vec<_>>());
-    }
     if arguments.peek().map(String::as_str) == Some(routes::WRITER) {
         return ended(routes::write(&arguments.nth(1).unwrap_or_default()));
     }
@@ -111,13 +106,6 @@ fn measure(scenario: &Scenario, runs: usize, write: bool) {
     if write {
         table.write();
     }
-}
-
-/// Our speaker in a process of its own, as [`bgp`] starts it.
-fn speaker(arguments: &[String]) -> ExitCode {
-    let router: Option<Router> = bgp::router_of(arguments);
-    let Some(router) = router else { return usage("the speaker's description is broken") };
-    ended(corduroy_tests::daemons::serve(&router))
 }
 
 fn ended(result: Result<(), String>) -> ExitCode {

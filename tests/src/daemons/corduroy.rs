@@ -1,5 +1,5 @@
 //! Our own speaker behind sockets, without anything around it: no datastore, no kernel, no policy. It runs on a
-//! thread of this process; [`serve`] is the same in a process of its own, for who wants to measure it.
+//! thread of this process.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -203,24 +203,6 @@ impl Daemon for Corduroy {
     }
 }
 
-/// Runs our speaker as `router` says until its process is killed: the body of a process of its own.
-///
-/// # Errors
-/// It can't listen.
-pub fn serve(router: &Router) -> Result<(), String> {
-    let (handle, threads) = launch(router, Start::First, Arc::default())?;
-    let runtime = Builder::new_current_thread().build().map_err(|e| e.to_string())?;
-    let said = runtime.block_on(async {
-        handle.announce(announcements(router)).await?;
-        handle.origination_complete().await
-    });
-    said.map_err(|e| e.to_string())?;
-    for thread in threads {
-        let _ = thread.join();
-    }
-    Ok(())
-}
-
 fn launch(
     router: &Router,
     start: Start,
@@ -244,8 +226,7 @@ fn launch(
 }
 
 /// What a [`Router`] means for our speaker. Everything is let in and out: policy is not what these tests are about.
-#[must_use]
-pub fn config(router: &Router) -> Config {
+fn config(router: &Router) -> Config {
     let id = RouterId::new(router.id).unwrap_or_else(|| panic!("router id {} is none", router.id));
     let reflects = router.neighbours.iter().any(|peer| peer.client);
     let peers =

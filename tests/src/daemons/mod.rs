@@ -20,7 +20,7 @@ use std::process::Command;
 use serde_json::Value;
 
 pub use bird::Bird;
-pub use corduroy::{Corduroy, config, serve};
+pub use corduroy::Corduroy;
 pub use exabgp::ExaBgp;
 pub use frr::Frr;
 pub use gobgp::GoBgp;

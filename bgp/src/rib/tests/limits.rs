@@ -54,12 +54,12 @@ fn a_peer_beyond_its_limit_is_warned_of_once_until_it_was_below_again() {
 fn nothing_more_is_taken_from_a_peer_that_is_to_be_sent_away() {
     let away = Duration::from_secs(60);
     let mut world = limited(MaxPrefixesAction::Restart(away));
-    let outputs = announce(&mut world, 0..5, 0..0);
+    let outputs = announce(&mut world, 0..4, 0..0);
     assert!(
-        matches!(outputs[..], [RibOutput::TooManyPrefixes { count: 5, hold_off, .. }] if hold_off == away),
+        matches!(outputs[..], [RibOutput::TooManyPrefixes { count: 4, hold_off, .. }] if hold_off == away),
         "{outputs:?}"
     );
-    assert!(announce(&mut world, 5..200, 0..0).is_empty());
+    assert!(announce(&mut world, 4..200, 0..0).is_empty());
     let rows = world.rib.query().families(PeerId(0));
-    assert_eq!(rows.iter().map(|r| r.received).sum::<u32>(), 5);
+    assert_eq!(rows.iter().map(|r| r.received).sum::<u32>(), 4);
 }

@@ -111,6 +111,8 @@ fn connections_of_an_address_are_forgotten_and_no_others() {
     let chain = "add chain ip t c { type filter hook input priority 0; }";
     netns.sh(&format!("nft 'add table ip t; {chain}; add rule ip t c ct state new'"));
     netns.sh("ping -c1 -W2 -I 10.9.0.1 10.9.0.1; ping -c1 -W2 -I 10.9.0.2 10.9.0.2");
+    // One in which it only answers.
+    netns.sh("ping -c1 -W2 -I 10.9.0.2 10.9.0.1");
     let tracked = |netns: &Netns| netns.sh("cat /proc/thread-self/net/nf_conntrack");
     let before = tracked(&netns);
     assert!(before.contains("src=10.9.0.1") && before.contains("src=10.9.0.2"), "{before}");

@@ -15,14 +15,14 @@ root := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 as_root := $(if $(root),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(root)")
 built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 
-.PHONY: demo test setup fmt clippy tidy unit sim binaries live interop doctest doc check bench mutants
+.PHONY: demo test setup fmt clippy tidy unit sim fuzz examples binaries live interop doctest doc check bench mutants
 
 # Two racks, three nodes, pods, BIRD, GoBGP and a reflector in network namespaces, shown at work. KEEP=1 leaves them up
 # until Enter is pressed.
 demo: setup binaries
 	@$(stage) demo $(root) env $(built) $(CARGO_TARGET_DIR)/debug/demo
 
-test: setup fmt clippy tidy unit sim live doctest doc
+test: setup fmt clippy tidy unit sim fuzz examples live doctest doc
 
 # What a change needs before it is shown to anybody: no other maker's daemons, no virtual machine.
 check: fmt clippy tidy unit
@@ -46,6 +46,15 @@ unit:
 SEEDS ?= 700
 sim:
 	@$(stage) sim env SIM_SEEDS=$(or $(SEED),1..$(SEEDS)) $(cargo) test $(locked) --quiet --workspace --test sim
+
+# Damaged BGP: some tens of thousands of cases, or `make fuzz SEED=n` or SEEDS=n for others.
+fuzz: export FUZZ_SEEDS := $(or $(SEED),$(if $(filter command line,$(origin SEEDS)),1..$(SEEDS)))
+fuzz:
+	@$(stage) fuzz $(cargo) test $(locked) --quiet -p corduroy-tests --test fuzz
+
+# Runs what needs no peer; `live` runs the others.
+examples:
+	@$(stage) examples $(cargo) run $(locked) --quiet -p corduroy-bgp --example two_speakers
 
 binaries:
 	@$(stage) binaries $(cargo) build $(locked) --quiet --workspace --bins --examples

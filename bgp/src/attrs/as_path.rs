@@ -121,22 +121,23 @@ impl<'a> AsPath<'a> {
         }
         found
     }
-    /// What is wrong with it as an AS4_PATH, where confederation segments are merely passed over (RFC 6793 §6).
+    /// What is wrong with it as an AS4_PATH, where confederation sequences are merely passed over (RFC 6793 §6).
     pub(super) fn as4_flaw(self) -> Option<Flaw> {
         let mut c = Cursor::new(self.value);
+        let mut found = self.value.is_empty().then_some(Flaw::Length);
         while !c.is_empty() {
             let Some(s) = segment(&mut c, self.width) else { return Some(Flaw::Length) };
-            if s.numbers.is_empty() {
-                return Some(Flaw::Length);
-            }
-            if !(AS_SET..=AS_CONFED_SET).contains(&s.kind) {
-                return Some(Flaw::Value);
+            match s.kind {
+                _ if s.numbers.is_empty() => return Some(Flaw::Length),
+                AS_SEQUENCE | AS_CONFED_SEQUENCE => {}
+                AS_SET | AS_CONFED_SET => found = found.or(Some(Flaw::AsSet)),
+                _ => return Some(Flaw::Value),
             }
             if s.numbers().any(|n| n == Asn(0)) {
                 return Some(Flaw::AsZero);
             }
         }
-        self.value.is_empty().then_some(Flaw::Length)
+        found
     }
 
     /// Appends this path of 2-octet numbers with what its AS4_PATH knows better, 4 octets a number (RFC 6793 §4.2.3):
@@ -165,6 +166,14 @@ impl<'a> AsPath<'a> {
                 }
                 None => put_segment(s.kind, s.len(), s.numbers(), out),
             }
+        }
+    }
+    /// The AS that [`Self::put_merged`] would put first.
+    pub(super) fn merged_first(self, as4: AsPath<'_>) -> Option<Asn> {
+        if self.hops() == as4.hops_without_confederation() {
+            as4.segments().filter(|s| s.kind <= AS_SEQUENCE).flat_map(Segment::numbers).next()
+        } else {
+            self.first()
         }
     }
     fn hops_without_confederation(self) -> usize {

@@ -238,6 +238,8 @@ impl Scan {
     fn dispose(&mut self, raw: &[u8], row: &Row, flaw: Flaw, whole: Range<usize>) -> Result<(), Reset> {
         let malformed = Malformed { code: row.code, flaw };
         match row.malformed {
+            // RFC 9774 §3 goes further than RFC 6793 with sets in AS4_PATH.
+            Disposition::Discard if flaw == Flaw::AsSet => self.withdraw(row.code, flaw, whole),
             Disposition::Discard => self.discard(row.code, flaw),
             Disposition::TreatAsWithdraw => self.withdraw(row.code, flaw, whole),
             Disposition::Reset => {
@@ -345,6 +347,7 @@ impl Scan {
         }
         if !context.as4 {
             self.settle_as4(raw);
+            self.settle_first_as(raw, context);
         }
         Ok(())
     }
@@ -358,6 +361,20 @@ impl Scan {
         if !value.starts_with(&trans) {
             self.as4_path = 0..0;
             self.as4_aggregator = 0..0;
+        }
+    }
+
+    /// An AS4_PATH that covers the whole AS_PATH of an external peer may not put another AS in front than the peer's: a
+    /// 2-octet speaker's own is never in it.
+    fn settle_first_as(&mut self, raw: &[u8], context: &Context) {
+        let path = self.kept.iter().find(|k| k.code == code::AS_PATH).and_then(|k| raw.get(k.value.clone()));
+        let as4 = raw.get(self.as4_path.clone()).filter(|v| !v.is_empty());
+        let (Some(path), Some(as4)) = (path, as4) else { return };
+        let path = AsPath::of_width(path, Width::Two);
+        let merged = path.merged_first(AsPath::new(as4));
+        if !context.internal && merged != path.first() && merged != Some(context.peer_as) {
+            self.as4_path = 0..0;
+            self.discard(code::AS4_PATH, Flaw::FirstAs);
         }
     }
 

@@ -113,9 +113,10 @@ const CASES: &[Case] = &[
     Case { code: 16, context: EXTERNAL, flags: BOTH, good: &[0, 2, 0xfd, 0xe9, 0, 0, 0, 1], bad: &[
         (&[], Withdrawn(Length)), (&[0; 9], Withdrawn(Length)),
     ] },
-    // RFC 6793 §6
-    Case { code: 17, context: NARROW, flags: BOTH, good: &[2, 1, 0, 1, 0, 0], bad: &[
+    // RFC 6793 §6, RFC 9774 §3
+    Case { code: 17, context: NARROW, flags: BOTH, good: &[2, 1, 0, 0, 0xfd, 0xe9], bad: &[
         (&[], Discarded(Length)), (&[2, 1, 0, 1], Discarded(Length)), (&[2, 0], Discarded(Length)),
+        (&[1, 1, 0, 1, 0, 0], Withdrawn(AsSet)), (&[4, 1, 0, 1, 0, 0], Withdrawn(AsSet)),
         (&[9, 1, 0, 1, 0, 0], Discarded(Value)), (&[2, 1, 0, 0, 0, 0], Discarded(AsZero)),
     ] },
     Case { code: 17, context: EXTERNAL, flags: BOTH, good: &[], bad: &[(&[2, 1, 0, 1, 0, 0], Discarded(Unexpected))] },
@@ -348,4 +349,11 @@ fn equal_routes_have_equal_bytes_whoever_sent_them() {
         .into(),
     );
     assert_eq!(fate(&narrow, true, &NARROW), (Kept, canonical));
+}
+
+#[test]
+fn an_as4_path_does_not_put_another_as_in_front_of_the_peers() {
+    let mut block = mandatory(&NARROW);
+    block.insert(17, (BOTH, vec![2, 1, 0, 1, 0, 0]));
+    assert_eq!(fate(&wire(&block), true, &NARROW), (Discarded(FirstAs), wire(&mandatory(&EXTERNAL))));
 }

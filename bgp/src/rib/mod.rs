@@ -21,6 +21,7 @@ mod chunked;
 mod import;
 mod intern;
 mod jobs;
+mod parts;
 mod paths;
 mod peers;
 mod prefixes;

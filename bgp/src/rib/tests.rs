@@ -73,8 +73,8 @@ struct Setup {
     allow_own_as: u8,
 }
 
-/// Peers 0 and 1 are in other ASes, 2 to 4 clients, 5 and 6 other iBGP peers. The session with 3 runs over IPv6, 1 knows
-/// 2-octet AS numbers only, 5 takes long messages, and 4 is given our own next hop.
+/// Peers 0 and 1 are in other ASes, 2 to 4 clients, 5 and 6 other iBGP peers. The session with 3 runs over IPv6, 1
+/// knows 2-octet AS numbers only, 5 takes long messages, and 4 is given our own next hop.
 fn setup(peer: u16) -> Setup {
     Setup {
         import: Policy::Open,

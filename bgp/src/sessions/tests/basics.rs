@@ -41,7 +41,7 @@ fn sent(events: &[Event]) -> Option<ErrorCode> {
 
 #[test]
 fn two_speakers_that_connect_at_the_same_time_end_up_with_one_session() {
-    let mut world = World::new();
+    let mut world = Lab::new();
     world.start(1, config(1, &[2]), Start::First);
     world.start(2, config(2, &[1]), Start::First);
     world.pass(SECOND);
@@ -53,7 +53,7 @@ fn two_speakers_that_connect_at_the_same_time_end_up_with_one_session() {
 
 #[test]
 fn a_session_without_routes_lives_on_keepalives_for_a_day() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     world.pass(secs(86_400));
     assert_eq!(world.state(1, 2), Established);
     assert!(world.events(1).is_empty() && world.events(2).is_empty());
@@ -61,7 +61,7 @@ fn a_session_without_routes_lives_on_keepalives_for_a_day() {
 
 #[test]
 fn a_peer_that_falls_silent_is_ended_by_the_hold_timer_after_the_agreed_time() {
-    let mut world = World::new();
+    let mut world = Lab::new();
     world.start(1, with_peers(config(1, &[2]), |p| p.timers.hold = secs(30)), Start::First);
     world.start(2, config(2, &[1]), Start::First);
     world.pass(secs(10));
@@ -76,7 +76,7 @@ fn a_peer_that_falls_silent_is_ended_by_the_hold_timer_after_the_agreed_time() {
 
 #[test]
 fn with_a_hold_time_of_zero_on_one_side_nothing_is_sent_and_nothing_expires() {
-    let mut world = World::new();
+    let mut world = Lab::new();
     world.start(1, with_peers(config(1, &[2]), |p| p.timers.hold = secs(0)), Start::First);
     world.start(2, config(2, &[1]), Start::First);
     world.pass(secs(10));
@@ -88,7 +88,7 @@ fn with_a_hold_time_of_zero_on_one_side_nothing_is_sent_and_nothing_expires() {
 
 #[test]
 fn a_peer_that_reads_not_one_byte_is_ended_by_the_send_hold_timer() {
-    let mut world = World::pair(|p| (p.timers.hold, p.timers.send_hold) = (secs(0), secs(60)));
+    let mut world = Lab::pair(|p| (p.timers.hold, p.timers.send_hold) = (secs(0), secs(60)));
     let conn = world.conns(1)[0];
     world.sessions(1).handed(conn, &[KEEPALIVE]);
     world.pass(secs(61));
@@ -97,7 +97,7 @@ fn a_peer_that_reads_not_one_byte_is_ended_by_the_send_hold_timer() {
 
 #[test]
 fn a_peer_that_stops_reading_is_ended_by_the_send_hold_timer() {
-    let mut world = World::pair(|p| (p.timers.hold, p.timers.send_hold) = (secs(0), secs(60)));
+    let mut world = Lab::pair(|p| (p.timers.hold, p.timers.send_hold) = (secs(0), secs(60)));
     let conn = world.conns(1)[0];
     // The driver takes a message and the socket never does.
     world.sessions(1).handed(conn, &[KEEPALIVE]);
@@ -113,7 +113,7 @@ fn a_peer_that_stops_reading_is_ended_by_the_send_hold_timer() {
 
 #[test]
 fn a_peer_that_is_not_there_is_tried_again_and_again_with_jitter_between() {
-    let mut world = World::new();
+    let mut world = Lab::new();
     world.start(1, config(1, &[2]), Start::First);
     let mut attempts = alloc::collections::BTreeSet::new();
     for second in 0..100 {
@@ -144,7 +144,7 @@ fn every_wrong_open_is_refused_with_its_own_subcode() {
         ),
     ];
     for (spoil, error) in refusals {
-        let mut world = World::new();
+        let mut world = Lab::new();
         let ours = |p: &mut PeerConfig| p.capabilities.families = FamilySet::EMPTY.with(Family::Ipv4Unicast);
         world.start(1, with_peers(config(1, &[2]), ours), Start::First);
         let mut theirs = with_peers(config(2, &[1]), |p| {
@@ -162,7 +162,7 @@ fn every_wrong_open_is_refused_with_its_own_subcode() {
 
 #[test]
 fn an_update_becomes_a_batch_with_canonical_attributes() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     let conn = world.conns(1)[0];
     world.inject(1, conn, &announcement());
     let rib = world.rib(1);
@@ -176,7 +176,7 @@ fn an_update_becomes_a_batch_with_canonical_attributes() {
 
 #[test]
 fn a_peer_that_floods_is_not_read_until_the_rib_has_caught_up_and_its_hold_timer_waits() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     let conn = world.conns(1)[0];
     let now = world.now;
     for _ in 0..300 {
@@ -200,7 +200,7 @@ fn a_peer_that_floods_is_not_read_until_the_rib_has_caught_up_and_its_hold_timer
 #[test]
 fn too_many_prefixes_end_the_session_and_keep_the_peer_away_for_the_time_configured() {
     let limit = Some(MaxPrefixes { limit: 7, action: MaxPrefixesAction::Restart(secs(300)) });
-    let mut world = World::pair(|p| p.max_prefixes = limit);
+    let mut world = Lab::pair(|p| p.max_prefixes = limit);
     let peer = world.sessions(1).status()[0].0;
     let (family, hold_off) = (Family::Ipv6Unicast, secs(300));
     world.rib_output(1, RibOutput::TooManyPrefixes { peer, family, count: 8, hold_off });
@@ -220,7 +220,7 @@ fn too_many_prefixes_end_the_session_and_keep_the_peer_away_for_the_time_configu
 
 #[test]
 fn dynamic_peers_come_out_of_their_range_up_to_its_limit_and_are_forgotten_when_they_leave() {
-    let mut world = World::new();
+    let mut world = Lab::new();
     let peer = Arc::new(PeerConfig {
         capabilities: Capabilities { graceful_restart: None, ..peer_config(RemoteAs::Internal).capabilities },
         ..peer_config(RemoteAs::Internal)
@@ -251,7 +251,7 @@ fn dynamic_peers_come_out_of_their_range_up_to_its_limit_and_are_forgotten_when_
 
 #[test]
 fn a_route_refresh_reaches_the_rib_for_a_family_in_use() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     world.handle(1, Input::Command { peer: key(2), command: Command::RefreshIn });
     world.run();
     let asked: Vec<_> = world
@@ -267,7 +267,7 @@ fn a_route_refresh_reaches_the_rib_for_a_family_in_use() {
 
 #[test]
 fn a_drain_gives_peers_time_and_then_ends_with_the_operators_text() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     world.handle(1, Input::Stop(Stop::Drain { text: "rack 7 moves".into() }));
     world.pass(secs(2));
     assert_eq!(world.state(2, 1), Established);
@@ -283,13 +283,13 @@ fn a_drain_gives_peers_time_and_then_ends_with_the_operators_text() {
 
 #[test]
 fn messages_that_do_not_belong_in_a_state_are_answered_with_the_subcode_of_rfc_6608() {
-    let mut world = World::new();
+    let mut world = Lab::new();
     world.start(1, with_peers(config(1, &[2]), |p| p.transport.passive = true), Start::First);
     world.run();
     let conn = world.accept_from(1, key(2).address);
     world.inject(1, conn, &KEEPALIVE);
     assert_eq!(sent(&world.events(1)), Some(ErrorCode::Fsm(FsmError::UnexpectedInOpenSent)));
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     let conn = world.conns(1)[0];
     let open = config(2, &[1]).peers[&key(1)]
         .open(
@@ -309,7 +309,7 @@ fn messages_that_do_not_belong_in_a_state_are_answered_with_the_subcode_of_rfc_6
 
 #[test]
 fn a_strangers_connection_is_closed_without_a_word() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     let conn = world.accept_from(1, "192.0.2.7".parse().unwrap());
     let outputs: Vec<Output> = core::iter::from_fn(|| world.sessions(1).poll()).collect();
     assert!(outputs.contains(&Output::Close { conn, how: Close::Abort }), "{outputs:?}");

@@ -24,8 +24,8 @@ fn open(n: u8, graceful: bool) -> Vec<u8> {
 }
 
 /// Node 2 with two connections in OpenSent to `peer`, which has said nothing yet: ours and theirs.
-fn two_connections(peer: u8) -> (World, ConnId, ConnId) {
-    let mut world = World::new();
+fn two_connections(peer: u8) -> (Lab, ConnId, ConnId) {
+    let mut world = Lab::new();
     world.start(2, config(2, &[peer]), Start::First);
     let theirs = world.accept_from(2, key(peer).address);
     let ours = loop {
@@ -40,7 +40,7 @@ fn two_connections(peer: u8) -> (World, ConnId, ConnId) {
     (world, ours, theirs)
 }
 
-fn closed(world: &mut World) -> Vec<ConnId> {
+fn closed(world: &mut Lab) -> Vec<ConnId> {
     core::iter::from_fn(|| world.sessions(2).poll())
         .filter_map(|o| match o {
             Output::Close { conn, .. } => Some(conn),
@@ -89,7 +89,7 @@ fn a_session_that_was_up_a_moment_before_the_collision_showed_gives_way_to_the_h
 }
 
 /// Node 2 with a session that is a minute old, and a new connection of the peer.
-fn old_session(graceful: bool) -> (World, ConnId, ConnId) {
+fn old_session(graceful: bool) -> (Lab, ConnId, ConnId) {
     let (mut world, ours, theirs) = two_connections(1);
     let now = world.now;
     for bytes in [&open(1, graceful)[..], &KEEPALIVE] {

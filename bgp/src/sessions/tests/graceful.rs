@@ -29,7 +29,7 @@ enum Told {
     Select(Family),
 }
 
-fn told(world: &mut World, n: u8) -> Vec<Told> {
+fn told(world: &mut Lab, n: u8) -> Vec<Told> {
     let short = |input| match input {
         RibInput::Up { keep_stale, .. } => Some(Told::Up(keep_stale)),
         RibInput::Down { keep, .. } => Some(Told::Down(keep)),
@@ -41,14 +41,14 @@ fn told(world: &mut World, n: u8) -> Vec<Told> {
     world.rib(n).into_iter().filter_map(short).collect()
 }
 
-fn say(world: &mut World, n: u8, bytes: &[u8]) {
+fn say(world: &mut Lab, n: u8, bytes: &[u8]) {
     let conn = world.conns(n)[0];
     world.inject(n, conn, bytes);
 }
 
 #[test]
 fn routes_of_a_peer_that_is_killed_and_comes_back_stay_until_its_end_of_rib() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     world.kill(2);
     world.pass(secs(5));
     world.start(2, config(2, &[1]), AGAIN);
@@ -64,7 +64,7 @@ fn routes_of_a_peer_that_is_killed_and_comes_back_stay_until_its_end_of_rib() {
 
 #[test]
 fn a_peer_that_came_back_with_a_first_start_has_kept_nothing() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     world.kill(2);
     world.start(2, config(2, &[1]), Start::First);
     world.pass(secs(10));
@@ -73,7 +73,7 @@ fn a_peer_that_came_back_with_a_first_start_has_kept_nothing() {
 
 #[test]
 fn the_f_bit_counts_family_by_family() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     world.kill(2);
     world.start(2, config(2, &[1]), Start::Again { forwarding: ONLY4 });
     world.pass(secs(10));
@@ -82,7 +82,7 @@ fn the_f_bit_counts_family_by_family() {
 
 #[test]
 fn a_session_that_merely_broke_keeps_its_routes_on_both_sides() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     let conn = world.conns(1)[0];
     // Each end learns of the other's failure at the same time.
     for n in [1, 2] {
@@ -98,7 +98,7 @@ fn a_session_that_merely_broke_keeps_its_routes_on_both_sides() {
 
 #[test]
 fn a_peer_that_does_not_come_back_loses_its_routes_when_its_restart_time_is_over() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     world.kill(2);
     world.pass(secs(119));
     assert_eq!(told(&mut world, 1), [Told::Down(FamilySet::BOTH)]);
@@ -108,7 +108,7 @@ fn a_peer_that_does_not_come_back_loses_its_routes_when_its_restart_time_is_over
 
 #[test]
 fn a_peer_that_came_back_but_never_says_end_of_rib_loses_what_it_did_not_say_again() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     world.kill(2);
     world.start(2, config(2, &[1]), AGAIN);
     world.pass(secs(10));
@@ -120,7 +120,7 @@ fn a_peer_that_came_back_but_never_says_end_of_rib_loses_what_it_did_not_say_aga
 
 #[test]
 fn a_second_restart_before_end_of_rib_drops_what_was_stale_already() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     for _ in 0..2 {
         world.kill(2);
         world.start(2, config(2, &[1]), AGAIN);
@@ -134,7 +134,7 @@ fn a_second_restart_before_end_of_rib_drops_what_was_stale_already() {
 #[test]
 fn an_administrative_reset_keeps_routes_with_the_n_bit_and_only_with_it() {
     for (notification, kept) in [(true, FamilySet::BOTH), (false, FamilySet::EMPTY)] {
-        let mut world = World::pair(|p| {
+        let mut world = Lab::pair(|p| {
             let g = p.capabilities.graceful_restart.as_mut().unwrap();
             g.notification = notification;
         });
@@ -152,7 +152,7 @@ fn an_administrative_reset_keeps_routes_with_the_n_bit_and_only_with_it() {
 
 #[test]
 fn a_shutdown_keeps_nothing_even_with_the_n_bit() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     let shut = with_peers(config(1, &[2]), |p| p.shutdown = true);
     world.handle(1, Input::Configure(shut.into()));
     world.run();
@@ -163,7 +163,7 @@ fn a_shutdown_keeps_nothing_even_with_the_n_bit() {
 
 #[test]
 fn a_process_that_ends_to_come_back_says_nothing_and_its_peers_keep_its_routes() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     world.handle(1, Input::Stop(Stop::Restart));
     world.run();
     assert_eq!(told(&mut world, 2), [Told::Down(FamilySet::BOTH)]);
@@ -175,14 +175,14 @@ fn a_process_that_ends_to_come_back_says_nothing_and_its_peers_keep_its_routes()
 
 #[test]
 fn nothing_is_kept_of_a_peer_without_graceful_restart() {
-    let mut world = World::pair(|p| p.capabilities.graceful_restart = None);
+    let mut world = Lab::pair(|p| p.capabilities.graceful_restart = None);
     world.kill(2);
     assert_eq!(told(&mut world, 1), [Told::Down(FamilySet::EMPTY)]);
 }
 
 #[test]
 fn a_first_start_selects_at_once_and_a_restart_when_every_peer_has_said_everything() {
-    let mut world = World::new();
+    let mut world = Lab::new();
     world.start(1, config(1, &[2, 3]), AGAIN);
     world.start(2, config(2, &[1]), Start::First);
     world.run();
@@ -202,7 +202,7 @@ fn a_first_start_selects_at_once_and_a_restart_when_every_peer_has_said_everythi
 
 #[test]
 fn two_restarted_speakers_do_not_wait_for_each_other() {
-    let mut world = World::new();
+    let mut world = Lab::new();
     world.start(1, config(1, &[2]), AGAIN);
     world.start(2, config(2, &[1]), AGAIN);
     world.pass(secs(1));
@@ -214,7 +214,7 @@ fn two_restarted_speakers_do_not_wait_for_each_other() {
 
 #[test]
 fn after_a_restart_nobody_waits_for_families_or_peers_that_have_nothing_to_say() {
-    let mut world = World::new();
+    let mut world = Lab::new();
     let mut c = config(1, &[2, 3, 4]);
     // 2 has no graceful restart with us, 3 is shut down, 4 turns out to have none.
     Arc::make_mut(c.peers.get_mut(&key(2)).unwrap()).capabilities.graceful_restart = None;
@@ -232,7 +232,7 @@ fn after_a_restart_nobody_waits_for_families_or_peers_that_have_nothing_to_say()
 
 #[test]
 fn with_a_dynamic_range_the_timer_decides_because_nobody_knows_who_may_come() {
-    let mut world = World::new();
+    let mut world = Lab::new();
     let peer = Arc::new(peer_config(RemoteAs::Internal));
     let range = DynamicRange { range: "10.0.0.0/24".parse().unwrap(), limit: 100, peer };
     world.start(1, Config { dynamic: [range].into(), ..config(1, &[]) }, AGAIN);

@@ -53,7 +53,7 @@ fn every_field_costs_what_the_table_says() {
     let names: Vec<&str> = changes().iter().map(|(name, _)| *name).collect();
     assert_eq!(names, COSTS.iter().map(|f| f.name).collect::<Vec<_>>(), "every row has its change");
     for ((name, change), field) in changes().into_iter().zip(COSTS) {
-        let mut world = World::pair(|_| {});
+        let mut world = Lab::pair(|_| {});
         let before = world.status(2)[0].established;
         world.handle(1, Input::Configure(with_peers(config(1, &[2]), change).into()));
         world.pass(secs(5));
@@ -74,7 +74,7 @@ fn every_field_costs_what_the_table_says() {
 
 #[test]
 fn another_remote_as_resets_a_session_whose_peer_is_not_it() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     let stranger = with_peers(config(1, &[2]), |p| p.remote_as = RemoteAs::External);
     world.handle(1, Input::Configure(stranger.into()));
     world.pass(secs(5));
@@ -83,7 +83,7 @@ fn another_remote_as_resets_a_session_whose_peer_is_not_it() {
 
 #[test]
 fn the_same_configuration_again_changes_nothing() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     world.handle(1, Input::Configure(config(1, &[2]).into()));
     world.pass(secs(5));
     assert!(world.events(1).is_empty() && world.rib(1).is_empty() && world.other(1).is_empty());
@@ -91,7 +91,7 @@ fn the_same_configuration_again_changes_nothing() {
 
 #[test]
 fn a_peer_taken_out_is_told_so_and_its_slot_is_used_again_after_the_rib_has_let_go() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     world.handle(1, Input::Configure(config(1, &[]).into()));
     world.run();
     let why = world.events(2).into_iter().find_map(|e| match e {
@@ -110,7 +110,7 @@ fn a_peer_taken_out_is_told_so_and_its_slot_is_used_again_after_the_rib_has_let_
 
 #[test]
 fn another_router_id_resets_every_session_because_open_carries_it() {
-    let mut world = World::pair(|_| {});
+    let mut world = Lab::pair(|_| {});
     let mut renamed = config(1, &[2]);
     renamed.router_id = config(77, &[]).router_id;
     world.handle(1, Input::Configure(renamed.into()));
@@ -121,7 +121,7 @@ fn another_router_id_resets_every_session_because_open_carries_it() {
 
 #[test]
 fn a_peer_no_longer_shut_down_is_connected_to_at_once() {
-    let mut world = World::new();
+    let mut world = Lab::new();
     world.start(1, with_peers(config(1, &[2]), |p| p.shutdown = true), Start::First);
     world.start(2, with_peers(config(2, &[1]), |p| p.transport.passive = true), Start::First);
     world.pass(secs(60));
@@ -133,7 +133,7 @@ fn a_peer_no_longer_shut_down_is_connected_to_at_once() {
 
 #[test]
 fn keys_are_said_once_and_again_only_when_they_change() {
-    let mut world = World::new();
+    let mut world = Lab::new();
     let guarded = |key: &[u8]| {
         let key = Secret::new(key);
         with_peers(config(1, &[2]), |p| p.transport.password.clone_from(&key))

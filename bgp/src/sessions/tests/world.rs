@@ -93,7 +93,7 @@ enum Arrival {
 }
 
 #[derive(Default)]
-pub(super) struct World {
+pub(super) struct Lab {
     pub(super) now: Time,
     nodes: BTreeMap<u8, Node>,
     wires: BTreeMap<End, End>,
@@ -105,7 +105,7 @@ pub(super) struct World {
     pub(super) dark: Vec<u8>,
 }
 
-impl World {
+impl Lab {
     pub(super) fn new() -> Self {
         Self { now: Time(1_000_000_000_000), next_accepted: 1, ..Self::default() }
     }

@@ -127,7 +127,7 @@ impl Table {
         });
         let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ":!docs"]);
         format!(
-            "Commit {}{}, {} × {}, Linux {}, {}{}. `make bench ARGS=\"--write {}\"`; load average at the end {}.",
+            "Commit {}{}, {} × {}, Linux {}, {}{}. `make bench ARGS=\"{} --runs {} --write\"`; load average at the end {}.",
             git(&["rev-parse", "--short", "HEAD"]),
             if changed.is_empty() { "" } else { " with changes" },
             say("nproc", &[]),
@@ -136,6 +136,7 @@ impl Table {
             say("date", &["-u", "+%Y-%m-%d"]),
             versions.collect::<String>(),
             self.name,
+            self.runs,
             fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or_default(),
         )
     }

@@ -127,7 +127,8 @@ impl Table {
         });
         let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ":!docs"]);
         format!(
-            "Commit {}{}, {} × {}, Linux {}, {}{}. `make bench ARGS=\"{} --runs {} --write\"`; load average at the end {}.",
+            "Commit {}{}, {} × {}, Linux {}, {}{}. \
+             `make bench ARGS=\"{} --runs {} --write\"`; load average at the end {}.",
             git(&["rev-parse", "--short", "HEAD"]),
             if changed.is_empty() { "" } else { " with changes" },
             say("nproc", &[]),

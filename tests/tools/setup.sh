@@ -9,7 +9,7 @@ packages=(
     # other makers' BGP daemons, to talk to
     bird2 frr gobgpd openbgpd exabgp
     # networks and what is measured on them
-    conntrack containernetworking-plugins iperf3 iproute2 iputils-ping nftables procps tcpdump
+    conntrack containernetworking-plugins iperf3 iproute2 iputils-ping netcat-openbsd nftables procps tcpdump
     # the virtual machine with Debian's own kernel
     busybox-static cpio kmod qemu-system-x86 xz-utils
     # instruction counts

@@ -10,6 +10,7 @@
 
 mod bgp;
 mod cni;
+mod fabric;
 mod load;
 mod report;
 mod routes;
@@ -58,6 +59,20 @@ const SCENARIOS: &[Scenario] = &[
         contenders: &["corduroy", "ptp"],
         packages: &["containernetworking-plugins"],
         run: cni::pods,
+    },
+    Scenario {
+        name: "idle",
+        what: "three nodes in two racks with two pods each, 30 s in which nothing happens",
+        contenders: &["corduroy"],
+        packages: &[],
+        run: fabric::idle,
+    },
+    Scenario {
+        name: "forward",
+        what: "one TCP stream of 5 s from a pod to a pod on another node of the rack",
+        contenders: &["corduroy", "by hand"],
+        packages: &["iperf3"],
+        run: fabric::forward,
     },
 ];
 

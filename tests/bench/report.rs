@@ -16,6 +16,9 @@ const PAGE: &str = "docs/benchmarks.md";
 pub enum Unit {
     Seconds,
     Mebibytes,
+    /// Of one processor.
+    Percent,
+    GigabitsPerSecond,
 }
 
 impl Unit {
@@ -24,6 +27,8 @@ impl Unit {
             Self::Seconds if value < 0.1 => format!("{:.1} ms", value * 1e3),
             Self::Seconds => format!("{value:.2} s"),
             Self::Mebibytes => format!("{value:.0} MiB"),
+            Self::Percent => format!("{value:.3} %"),
+            Self::GigabitsPerSecond => format!("{value:.2} Gbit/s"),
         }
     }
 }

@@ -7,6 +7,7 @@ mod limits;
 mod model;
 mod policy;
 mod random;
+mod twins;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;

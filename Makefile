@@ -50,7 +50,7 @@ sim:
 # Damaged BGP: some tens of thousands of cases, or `make fuzz SEED=n` or SEEDS=n for others.
 fuzz: export FUZZ_SEEDS := $(or $(SEED),$(if $(filter command line,$(origin SEEDS)),1..$(SEEDS)))
 fuzz:
-	@$(stage) fuzz $(cargo) test $(locked) --quiet -p corduroy-tests --test fuzz
+	@$(stage) fuzz $(cargo) test $(locked) --quiet --workspace --test fuzz
 
 # Runs what needs no peer; `live` runs the others.
 examples:
@@ -86,5 +86,5 @@ mutants: setup
 # Medians into docs/benchmarks.md; ARGS="one --runs 3" measures one scenario without writing.
 ARGS ?= --write
 bench: setup
-	@$(stage) bench $(cargo) build $(locked) --release --quiet -p corduroy-tests --bin bench
-	@$(stage) bench $(root) $(CARGO_TARGET_DIR)/release/bench $(ARGS)
+	@$(stage) build $(cargo) build $(locked) --release --quiet --workspace --bins
+	@$(stage) bench $(root) env CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/release $(CARGO_TARGET_DIR)/release/bench $(ARGS)

@@ -20,7 +20,10 @@ use corduroy_bgp_net::{Announcement, Driver, Handle, LocRib, Report};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Daemon, Families, Learned, Marks, Neighbour, Router};
-use crate::Namespace;
+use crate::{Namespace, eventually};
+
+/// How long it may take until a port is free.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Our speaker in a namespace.
 #[derive(Debug)]
@@ -111,10 +114,10 @@ impl Corduroy {
     }
 
     fn launch(&mut self, start: Start) {
-        let router = self.router.clone();
-        let notices = Arc::clone(&self.notices);
-        let launched = self.namespace.enter(move || launch(&router, start, notices));
-        let (handle, threads) = launched.unwrap_or_else(|why| panic!("in {}: {why}", self.namespace.label()));
+        // A process that another test is just starting may hold a copy of the former listening socket until its exec.
+        let (handle, threads) = eventually(PATIENCE, || {
+            self.namespace.enter(|| launch(&self.router, start, Arc::clone(&self.notices)))
+        });
         self.running = Some(Running { handle, threads });
         let own = announcements(&self.router);
         let said = self.ask(async {

@@ -117,8 +117,17 @@ fn launch(namespace: &Namespace, router: &Router) -> (Process, PathBuf) {
     let mut process = Process::spawn(namespace, "openbgpd", command);
     eventually(Duration::from_secs(20), || {
         process.alive()?;
-        bgpctl(&socket, &["show", "summary"])
+        if process.log().contains("RDE reconfigured") {
+            Ok(())
+        } else {
+            Err("it is not configured".to_owned())
+        }
     });
+    // What a session brings before that is taken in with the defaults: as if nobody was a client, for instance.
+    for peer in &router.neighbours {
+        let up = bgpctl(&socket, &["neighbor", &peer.address.to_string(), "up"]);
+        up.unwrap_or_else(|why| panic!("{why}"));
+    }
     (process, socket)
 }
 
@@ -178,7 +187,8 @@ fn session(text: &mut String, router: &Router, peer: &Neighbour) {
         let what = if peer.families.has(v6) { "unicast" } else { "none" };
         let _ = writeln!(text, "  announce {name} {what}");
     }
-    text.push_str("}\n");
+    // Until it is told to come up.
+    text.push_str("  down\n}\n");
 }
 
 fn read(path: &Value) -> Learned {

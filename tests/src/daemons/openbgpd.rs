@@ -117,11 +117,11 @@ fn launch(namespace: &Namespace, router: &Router) -> (Process, PathBuf) {
     let mut process = Process::spawn(namespace, "openbgpd", command);
     eventually(Duration::from_secs(20), || {
         process.alive()?;
-        if process.log().contains("RDE reconfigured") {
-            Ok(())
-        } else {
-            Err("it is not configured".to_owned())
-        }
+        bgpctl(&socket, &["show", "summary"])?;
+        // The log goes on where that of a former run ended.
+        let configured =
+            process.log().rsplit("startup").next().is_some_and(|log| log.contains("RDE reconfigured"));
+        if configured { Ok(()) } else { Err("it is not configured".to_owned()) }
     });
     // What a session brings before that is taken in with the defaults: as if nobody was a client, for instance.
     for peer in &router.neighbours {

@@ -3,7 +3,7 @@
 //! A [`Filter`] is an ordered list of [`Rule`]s; the first rule all of whose conditions hold decides, and
 //! [`Otherwise`] says what happens to a route that none decided. Filters hold no code: whoever configures a speaker
 //! builds them (the operator's `BGPFilter` rules, then the built-in ones of the fabric), compares them with `==` and
-//! shares them behind an `Arc`. The RIB compiles a filter once ([`Compiled`]) for a family and a kind of peer, and a
+//! shares them behind an `Arc`. The RIB compiles a filter once (`Compiled`) for a family and a kind of peer, and a
 //! compiled filter declares what it reads, so that export policy runs once per update group and attribute set
 //! whenever it looks at nothing else.
 //!

@@ -16,7 +16,7 @@
 //!   leaks: what was being wired is unwired (the plugin has seen its connection break and failed), what was
 //!   wired stays, what has lost its link is dropped.
 //! * A plugin that hangs up before its answer is rolled back.
-//! * A DEL that overtakes its ADD leaves a [tombstone](tombstones), which refuses the ADD when it comes.
+//! * A DEL that overtakes its ADD leaves a tombstone, which refuses the ADD when it comes.
 //!
 //! [`Endpoints`] joins this with the allocator of [`crate::ipam`]: whoever runs it feeds [`Input`]s and
 //! carries out the [`Output`]s **in order**: a journal line has to be in its file before what follows it is

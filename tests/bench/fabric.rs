@@ -102,10 +102,12 @@ fn stream(near: &Namespace, far: &Namespace, target: &str) -> Vec<Figure> {
     let mut serve = Command::new("iperf3");
     serve.arg("--server");
     let _server = Process::spawn(far, "iperf3", serve);
-    let report = eventually(PATIENCE, || {
+    // iperf3 may end well with an error in its report, when the server is not there yet: that is no result.
+    let bits = eventually(PATIENCE, || {
         let report = near.try_run(&format!("iperf3 --client {target} --time {STREAM} --json"))?;
-        serde_json::from_str::<Value>(&report).map_err(|e| e.to_string())
+        let report: Value = serde_json::from_str(&report).map_err(|e| e.to_string())?;
+        let bits = report["end"]["sum_received"]["bits_per_second"].as_f64();
+        bits.filter(|bits| *bits > 0.0).ok_or_else(|| format!("no stream: {}", report["error"]))
     });
-    let bits = report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or_default();
     vec![Figure::new("TCP", Unit::GigabitsPerSecond, bits / 1e9)]
 }

@@ -53,6 +53,8 @@ struct Applier<'a> {
     sent: Vec<(usize, Forgive)>,
     first: u32,
     place: usize,
+    /// The pods' interfaces in the batch, with the places of their operations.
+    making: Vec<(usize, LinkName)>,
     results: Vec<OpResult>,
 }
 
@@ -60,7 +62,8 @@ impl<'a> Applier<'a> {
     fn new(kernel: &'a mut Kernel, ops: usize) -> Self {
         let first = kernel.route.take(2 * BATCH_MESSAGES);
         let results = vec![Ok(()); ops];
-        Self { kernel, batch: Batch::default(), sent: Vec::new(), first, place: 0, results }
+        let making = Vec::new();
+        Self { kernel, batch: Batch::default(), sent: Vec::new(), first, place: 0, making, results }
     }
 
     /// The first error of an operation stays.
@@ -104,6 +107,11 @@ impl<'a> Applier<'a> {
             }
         }
         self.first = self.kernel.route.take(2 * BATCH_MESSAGES);
+        for (place, name) in std::mem::take(&mut self.making) {
+            if self.results.get(place).is_some_and(Result::is_err) {
+                self.kernel.doings.not_made(name);
+            }
+        }
     }
 
     /// The number of an interface; asks for it if it is not known.
@@ -150,6 +158,8 @@ impl<'a> Applier<'a> {
                     remover.wait_for(link.name);
                 }
                 let seq = self.message(Forgive::Nothing);
+                self.kernel.doings.making(link.name);
+                self.making.push((self.place, link.name));
                 link::add_veth(&mut self.batch, seq, link, peer, netns);
                 self.no_link_local(link.name);
                 self.kernel.index.forget(link.name);
@@ -182,10 +192,13 @@ impl<'a> Applier<'a> {
         let Some(seen) = read::lookup(self.kernel, name).map_err(failed)? else { return Ok(()) };
         let seq = self.message(Forgive::Gone);
         link::set_up(&mut self.batch, seq, name, false);
+        self.kernel.doings.leaving(seen.index);
         self.flush();
         self.kernel.index.forget(name);
         if self.results.get(self.place).is_some_and(Result::is_ok) {
             self.kernel.remover().map_err(failed)?.remove(name, seen.index);
+        } else {
+            self.kernel.doings.stays(seen.index);
         }
         Ok(())
     }

@@ -14,6 +14,7 @@
 mod address;
 mod apply;
 mod conntrack;
+mod doings;
 mod error;
 mod features;
 mod index;
@@ -38,6 +39,7 @@ use corduroy_kernel::{Features, NetnsId, OpResult, Plan, State};
 pub use error::KernelError;
 pub use watch::Watch;
 
+use doings::Doings;
 use error::netlink;
 use index::Index;
 use remover::Remover;
@@ -55,6 +57,7 @@ pub struct Kernel {
     features: Features,
     /// Made when the first pod goes.
     remover: Option<Remover>,
+    doings: Doings,
 }
 
 impl Kernel {
@@ -68,7 +71,7 @@ impl Kernel {
         })?
         .map_err(netlink("open a socket"))?;
         let (index, pods, features) = (Index::default(), BTreeMap::new(), features::find());
-        Ok(Self { route, nft, netns, index, pods, features, remover: None })
+        Ok(Self { route, nft, netns, index, pods, features, remover: None, doings: Doings::default() })
     }
     /// Hold a pod's namespace open under an id that operations name it by. The caller chooses it, one that is
     /// not in use.
@@ -95,7 +98,7 @@ impl Kernel {
         state: &mut State,
         changes: impl IntoIterator<Item = &'a corduroy_kernel::Changed>,
     ) -> Result<(), KernelError> {
-        changes.into_iter().try_for_each(|change| read::refresh(self, state, change))
+        read::refresh(self, state, &changes.into_iter().collect())
     }
     /// Perform a plan, in order. One result for each operation.
     ///
@@ -108,7 +111,10 @@ impl Kernel {
     fn remover(&mut self) -> Result<&Remover, KernelError> {
         let remover = match self.remover.take() {
             Some(remover) => remover,
-            None => within(self.netns.as_ref(), Remover::start)?.map_err(netlink("start the remover"))?,
+            None => {
+                let start = || Remover::start(self.doings.clone());
+                within(self.netns.as_ref(), start)?.map_err(netlink("start the remover"))?
+            }
         };
         Ok(self.remover.insert(remover))
     }
@@ -116,14 +122,14 @@ impl Kernel {
     fn is_leaving(&self, number: u32) -> bool {
         self.remover.as_ref().is_some_and(|remover| remover.is_leaving(number))
     }
-    /// Watch for what others change. What this `Kernel` itself changes in routes, neighbours and our table is
-    /// not reported; its changes of links and addresses are.
+    /// Watch for what others change. What this `Kernel` itself changes in routes, neighbours, pods' interfaces and our
+    /// table is not reported; its changes of other links and of addresses are.
     ///
     /// # Errors
     /// A socket can't be had.
     pub fn watch(&self) -> Result<Watch, KernelError> {
         let ports = (self.route.port(), self.nft.port());
-        within(self.netns.as_ref(), || Watch::open(ports))?.map_err(netlink("watch"))
+        within(self.netns.as_ref(), || Watch::open(ports, self.doings.clone()))?.map_err(netlink("watch"))
     }
 }
 

@@ -34,35 +34,48 @@ pub(crate) fn all(kernel: &mut Kernel) -> Result<State, KernelError> {
     Ok(state)
 }
 
-/// Read again what a change says may be different.
-pub(crate) fn refresh(kernel: &mut Kernel, state: &mut State, change: &Changed) -> Result<(), KernelError> {
-    match change {
-        Changed::Link(name) => one_link(kernel, state, *name),
-        Changed::Addresses(name) => match kernel.index.of(*name) {
-            Ok(number) => addresses(&mut kernel.route, &kernel.index, state, Some((*name, number))),
-            Err(_) => Ok(()),
-        },
-        Changed::Routes => {
-            state.routes.clear();
-            state.stray_routes.clear();
-            routes(&mut kernel.route, &kernel.index, state)?;
-            gateways(&mut kernel.route, &kernel.index, state)
-        }
-        Changed::Neighbours => {
-            state.neighbours.clear();
-            state.fdb.clear();
-            neighbours(&mut kernel.route, &kernel.index, state)
-        }
-        Changed::Nft => {
-            state.nft = table(&mut kernel.nft)?;
-            state.foreign_drops = foreign_drops(&mut kernel.nft).map_err(netlink("read chains"))?;
-            Ok(())
-        }
-        Changed::Overrun => {
-            *state = all(kernel)?;
-            Ok(())
+/// Read again what changes say may be different. Of interfaces all at once: most of what costs is the same for many.
+pub(crate) fn refresh(
+    kernel: &mut Kernel,
+    state: &mut State,
+    changes: &BTreeSet<&Changed>,
+) -> Result<(), KernelError> {
+    if changes.contains(&Changed::Overrun) {
+        *state = all(kernel)?;
+        return Ok(());
+    }
+    let names =
+        changes.iter().filter_map(|change| if let Changed::Link(name) = change { Some(*name) } else { None });
+    let names: BTreeSet<LinkName> = names.collect();
+    if !names.is_empty() {
+        some_links(kernel, state, &names)?;
+    }
+    for change in changes {
+        match change {
+            Changed::Link(_) | Changed::Overrun => {}
+            Changed::Addresses(name) => {
+                if let Ok(number) = kernel.index.of(*name) {
+                    addresses(&mut kernel.route, &kernel.index, state, Some((*name, number)))?;
+                }
+            }
+            Changed::Routes => {
+                state.routes.clear();
+                state.stray_routes.clear();
+                routes(&mut kernel.route, &kernel.index, state)?;
+                gateways(&mut kernel.route, &kernel.index, state)?;
+            }
+            Changed::Neighbours => {
+                state.neighbours.clear();
+                state.fdb.clear();
+                neighbours(&mut kernel.route, &kernel.index, state)?;
+            }
+            Changed::Nft => {
+                state.nft = table(&mut kernel.nft)?;
+                state.foreign_drops = foreign_drops(&mut kernel.nft).map_err(netlink("read chains"))?;
+            }
         }
     }
+    Ok(())
 }
 
 fn links(kernel: &mut Kernel, state: &mut State) -> Result<(), KernelError> {
@@ -82,30 +95,40 @@ fn links(kernel: &mut Kernel, state: &mut State) -> Result<(), KernelError> {
     Ok(())
 }
 
-/// One interface and everything on it.
-fn one_link(kernel: &mut Kernel, state: &mut State, name: LinkName) -> Result<(), KernelError> {
-    state.links.remove(&name);
-    state.addresses.retain(|address| address.dev != name);
-    state.neighbours.retain(|(dev, _), _| *dev != name);
-    state.fdb.retain(|(dev, _), _| *dev != name);
-    state.sysctls.retain(|sysctl, _| sysctl.dev() != Some(name));
-    state.routes.retain(|_, route| route.hops().iter().all(|hop| hop.dev != name));
-    let seen = lookup(kernel, name)?;
-    if !name.is_ours() {
+/// Some interfaces and everything on them.
+fn some_links(kernel: &mut Kernel, state: &mut State, names: &BTreeSet<LinkName>) -> Result<(), KernelError> {
+    state.addresses.retain(|address| !names.contains(&address.dev));
+    state.neighbours.retain(|(dev, _), _| !names.contains(dev));
+    state.fdb.retain(|(dev, _), _| !names.contains(dev));
+    state.sysctls.retain(|sysctl, _| sysctl.dev().is_none_or(|dev| !names.contains(&dev)));
+    state.routes.retain(|_, route| route.hops().iter().all(|hop| !names.contains(&hop.dev)));
+    let mut there = Vec::new();
+    for name in names {
+        state.links.remove(name);
+        if let Some(seen) = lookup(kernel, *name)? {
+            there.push((*name, seen.index));
+            state.links.insert(*name, seen);
+        }
+    }
+    if names.iter().any(|name| !name.is_ours()) {
         gateways(&mut kernel.route, &kernel.index, state)?;
     }
-    let Some(seen) = seen else { return Ok(()) };
-    let number = seen.index;
-    state.links.insert(name, seen);
-    addresses(&mut kernel.route, &kernel.index, state, Some((name, number)))?;
-    for family in Family::ALL {
-        some_routes(&mut kernel.route, &kernel.index, state, family, Some(number))?;
+    for (name, number) in &there {
+        addresses(&mut kernel.route, &kernel.index, state, Some((*name, *number)))?;
     }
-    if name.is_ours() {
+    for family in Family::ALL {
+        match there.as_slice() {
+            [] => {}
+            [(_, number)] => some_routes(&mut kernel.route, &kernel.index, state, family, Some(*number))?,
+            // The kernel walks the whole table for each.
+            _ => some_routes(&mut kernel.route, &kernel.index, state, family, None)?,
+        }
+    }
+    if there.iter().any(|(name, _)| name.is_ours()) {
         neighbours(&mut kernel.route, &kernel.index, state)?;
     }
-    let read = sysctls(kernel, Sysctl::of(name).collect())?;
-    state.sysctls.extend(read);
+    let switches = there.iter().flat_map(|(name, _)| Sysctl::of(*name)).collect();
+    state.sysctls.extend(sysctls(kernel, switches)?);
     Ok(())
 }
 

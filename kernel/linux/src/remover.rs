@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 
 use corduroy_kernel::{LinkName, OpResult};
 
+use crate::doings::Doings;
 use crate::link;
 use crate::socket::{Protocol, Socket};
 use crate::wire::Batch;
@@ -71,7 +72,7 @@ impl Remover {
     ///
     /// # Errors
     /// A socket or a thread can't be had.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(crate) fn start(doings: Doings) -> io::Result<Self> {
         let mut socket = Socket::open(Protocol::Route)?;
         let shared = Arc::<Shared>::default();
         let of_thread = Arc::clone(&shared);
@@ -80,7 +81,7 @@ impl Remover {
             if numbers.is_empty() {
                 break;
             }
-            delete(&mut socket, &numbers);
+            delete(&mut socket, &numbers, &doings);
             of_thread.done(&numbers);
         };
         let thread = std::thread::Builder::new().name("remover".to_owned()).spawn(run)?;
@@ -119,8 +120,9 @@ impl Drop for Remover {
     }
 }
 
-/// An interface that is gone already is what is wanted; one that the kernel refuses to delete stays, down.
-fn delete(socket: &mut Socket, numbers: &[u32]) {
+/// An interface that is gone already is what is wanted; one that the kernel refuses to delete stays, down, and is found
+/// by the next reading.
+fn delete(socket: &mut Socket, numbers: &[u32], doings: &Doings) {
     let together = numbers.len() > 1 && {
         for number in numbers {
             let _ = ask(socket, |batch, seq| link::set_group(batch, seq, *number, GROUP));
@@ -129,7 +131,10 @@ fn delete(socket: &mut Socket, numbers: &[u32]) {
     };
     if !together {
         for number in numbers {
-            let _ = ask(socket, |batch, seq| link::delete_number(batch, seq, *number));
+            let deleted = ask(socket, |batch, seq| link::delete_number(batch, seq, *number));
+            if deleted.is_err() {
+                doings.stays(*number);
+            }
         }
     }
 }

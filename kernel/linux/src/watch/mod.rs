@@ -1,24 +1,27 @@
 //! Watching: two multicast sockets and one descriptor to wait for.
 //!
 //! The kernel filters for us (see `filter`): routes of other routing daemons, ARP's daily business, other programs'
-//! tables and what our own sockets wrote never wake the agent. What is left says *what to read again*, never
+//! tables and what our own sockets wrote never wake the agent; of what else we do ourselves `links` sorts out the
+//! notices. What is left says *what to read again*, never
 //! what is there: events can be lost, and IPv4 routes vanish with their interface without one.
 #![allow(unsafe_code, reason = "epoll has no wrapper in std")]
 
 mod filter;
+mod links;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use corduroy_kernel::{Changed, LinkName};
+use corduroy_kernel::Changed;
 
-use crate::index::Index;
+use crate::doings::Doings;
 use crate::nft::decode;
 use crate::socket::{Protocol, Socket, bind, receive, set_option};
 use crate::wire::{Batch, Message, Messages, ne32};
 use crate::{address, link, neighbour, route};
+use links::Links;
 
 const RTMGRP_LINK: u32 = 0x1;
 const RTMGRP_NEIGH: u32 = 0x4;
@@ -40,13 +43,14 @@ pub struct Watch {
     nft: Option<OwnedFd>,
     /// For questions, in the namespace that is watched.
     asking: Socket,
-    index: Index,
+    links: Links,
     buf: Vec<u8>,
 }
 
 impl Watch {
-    /// Watch the namespace of the calling thread; `ours` are the ports whose changes are not reported.
-    pub(crate) fn open(ours: (u32, u32)) -> io::Result<Self> {
+    /// Watch the namespace of the calling thread; `ours` are the ports whose changes are not reported, nor are our
+    /// `doings`.
+    pub(crate) fn open(ours: (u32, u32), doings: Doings) -> io::Result<Self> {
         let route = subscribe(libc::NETLINK_ROUTE, route_groups())?;
         let _ = filter::attach(route.as_fd(), &filter::route(ours.0));
         // A kernel without nf_tables has no such group; there is nothing to watch then.
@@ -56,7 +60,8 @@ impl Watch {
         }
         let ready = epoll([Some(&route), nft.as_ref()].into_iter().flatten())?;
         let asking = Socket::open(Protocol::Route)?;
-        let mut watch = Self { ready, route, nft, asking, index: Index::default(), buf: vec![0; DATAGRAM] };
+        let links = Links::new(doings);
+        let mut watch = Self { ready, route, nft, asking, links, buf: vec![0; DATAGRAM] };
         watch.learn_links()?;
         Ok(watch)
     }
@@ -84,7 +89,7 @@ impl Watch {
     fn drain_route(&mut self, changed: &mut BTreeSet<Changed>) {
         while let Some(n) = next(self.route.as_fd(), &mut self.buf, changed) {
             for message in Messages(self.buf.get(..n).unwrap_or_default()) {
-                what_changed(message, &mut self.index, changed);
+                what_changed(message, &mut self.links, changed);
             }
         }
     }
@@ -96,11 +101,10 @@ impl Watch {
             }
         }
     }
-    /// Events name interfaces by number.
     fn learn_links(&mut self) -> io::Result<()> {
         let ask = |batch: &mut Batch, seq| link::ask(batch, seq, None);
         let links: Vec<_> = self.asking.dump(ask, |found: &mut Vec<_>, m| found.extend(link::parse(m)))?;
-        links.into_iter().for_each(|seen| self.index.insert(seen.link.name, seen.index));
+        self.links.learn(links);
         Ok(())
     }
 }
@@ -117,20 +121,12 @@ impl AsRawFd for Watch {
     }
 }
 
-fn what_changed(message: Message<'_>, index: &mut Index, changed: &mut BTreeSet<Changed>) {
+fn what_changed(message: Message<'_>, links: &mut Links, changed: &mut BTreeSet<Changed>) {
     match message.kind {
-        link::RTM_NEWLINK | link::RTM_DELLINK => {
-            let Some(seen) = link::parse(message) else { return };
-            // An interface renamed is two: the one that was and the one that is.
-            changed.extend(index.name(seen.index).map(Changed::Link));
-            changed.insert(Changed::Link(seen.link.name));
-            forget_number(index, seen.index);
-            if message.kind == link::RTM_NEWLINK {
-                index.insert(seen.link.name, seen.index);
-            }
-        }
+        link::RTM_NEWLINK => link::parse(message).iter().for_each(|seen| links.here(seen, changed)),
+        link::RTM_DELLINK => link::parse(message).iter().for_each(|seen| links.gone(seen, changed)),
         address::RTM_NEWADDR | address::RTM_DELADDR => {
-            changed.extend(address::parse(message, index).map(|found| Changed::Addresses(found.dev)));
+            changed.extend(address::parse(message, links.index()).map(|found| Changed::Addresses(found.dev)));
             if message.kind == address::RTM_DELADDR {
                 // Routes with that source are gone, on whatever interface.
                 changed.insert(Changed::Routes);
@@ -139,21 +135,15 @@ fn what_changed(message: Message<'_>, index: &mut Index, changed: &mut BTreeSet<
         route::RTM_NEWROUTE | route::RTM_DELROUTE => {
             changed.insert(Changed::Routes);
         }
-        neighbour::RTM_NEWNEIGH | neighbour::RTM_DELNEIGH if is_ours(message, index) => {
+        neighbour::RTM_NEWNEIGH | neighbour::RTM_DELNEIGH if is_ours(message, links) => {
             changed.insert(Changed::Neighbours);
         }
         _ => {}
     }
 }
 
-fn is_ours(message: Message<'_>, index: &Index) -> bool {
-    ne32(message.body, 4).and_then(|number| index.name(number)).is_some_and(|name: LinkName| name.is_ours())
-}
-
-fn forget_number(index: &mut Index, number: u32) {
-    if let Some(name) = index.name(number) {
-        index.forget(name);
-    }
+fn is_ours(message: Message<'_>, links: &Links) -> bool {
+    ne32(message.body, 4).and_then(|number| links.name(number)).is_some_and(|name| name.is_ours())
 }
 
 fn route_groups() -> u32 {

@@ -9,7 +9,7 @@ use corduroy_kernel_linux::Kernel;
 use crate::netns::Netns;
 use crate::{HOST_MAC, POD_MAC, dev, done, open, quiet, tried};
 
-fn birth(kernel: &mut Kernel, pod: &Netns) -> (LinkName, Vec<Op>) {
+pub(crate) fn birth(kernel: &mut Kernel, pod: &Netns) -> (LinkName, Vec<Op>) {
     let name = LinkName::pod(0xabcdef);
     let netns = NetnsId(7);
     kernel.hold(netns, pod.fd());

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use corduroy_kernel::{Changed, NextHop, Op, Route};
+use corduroy_kernel::{Changed, LinkName, NextHop, Op, Route};
 use corduroy_kernel_linux::Watch;
 
+use crate::links::birth;
+use crate::netns::Netns;
 use crate::nft::{changes, everything};
 use crate::{dev, done, net, open, uplinks};
 
@@ -57,4 +59,37 @@ fn what_others_change_of_ours_is_reported_and_what_we_change_is_not() {
     kernel.refresh(&mut state, &[Changed::Link(up0)]).unwrap();
     assert!(state.links[&up0].link.up);
     assert_eq!(state.links[&up0].link, kernel.read().unwrap().links[&up0].link);
+}
+
+#[test]
+fn a_pod_that_we_wire_and_unwire_is_no_news_and_one_that_others_touch_is() {
+    let (host, pod) = (Netns::new(), Netns::new());
+    host.sh("ip addr add 192.0.2.1/32 dev lo; ip -6 addr add fd01::1/128 dev lo nodad; ip link set lo up");
+    let mut kernel = open(&host);
+    let mut watch = kernel.watch().unwrap();
+    until_quiet(&mut watch);
+    let (name, ops) = birth(&mut kernel, &pod);
+    for _ in 0..3 {
+        done(&mut kernel, ops.clone());
+        done(&mut kernel, [Op::DeleteLink(name)]);
+    }
+    // One of the same name is made when the one before is gone, so all notices of that one are out.
+    done(&mut kernel, ops);
+    host.sh("ip link add marker type veth peer name rekram");
+    let mut changed = watch.wait(Duration::ZERO);
+    while !changed.contains(&Changed::Link(dev("marker"))) {
+        changed.extend(watch.wait(Duration::from_secs(10)));
+    }
+    let of_pods = |changed: &Changed| matches!(changed, Changed::Link(name) if name.is_pod());
+    assert!(!changed.iter().any(of_pods), "{changed:?}");
+
+    for touch in ["down", "up mtu 1300"] {
+        host.sh(&format!("ip link set {name} {touch}"));
+        assert!(until(&mut watch, &Changed::Link(name)), "{touch}");
+    }
+    host.sh(&format!("ip link del {name}"));
+    assert!(until(&mut watch, &Changed::Link(name)), "deleted");
+    let foreign = LinkName::pod(0xbad);
+    host.sh(&format!("ip link add {foreign} type bridge"));
+    assert!(until(&mut watch, &Changed::Link(foreign)), "made");
 }

@@ -41,7 +41,7 @@ fn whatever_somebody_else_removes_of_ours_comes_back_as_it_was() {
         "ip link del vxlan-cord".to_owned(),
         "ip link add other-cord type bridge".to_owned(),
         "nft delete table inet corduroy".to_owned(),
-        "nft flush chain inet corduroy forward-from".to_owned(),
+        "nft flush chain inet corduroy forward".to_owned(),
         "nft flush set inet corduroy pods4".to_owned(),
         format!("ip route add {block} via 10.1.1.1 proto 67 metric 7"),
     ];

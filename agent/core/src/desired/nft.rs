@@ -1,17 +1,21 @@
 //! Table `inet corduroy`.
 //!
 //! ```text
-//! prerouting raw    iifname cord*  ─► from-pod: is the source the pod's own? ─► pod-limits: no tunnels, no BGP
-//! input filter      tunnelled packets only from nodes
-//! forward filter-1  iifname cord*  ─► vmap egress   (unknown: drop)
-//! forward filter    oifname cord*  ─► vmap ingress  (unknown: drop)
-//! output filter     oifname cord*  ─► only to an address the interface has
-//! postrouting nat   from a pool with natOutgoing to neither pool nor node ─► masquerade, fully random
+//! prerouting raw   iifname cord*  is the source the pod's own?
+//! input filter     iifname cord*  ─► pod-limits: no tunnels, no BGP; tunnelled packets only from nodes
+//! forward filter   established: accept
+//!                  iifname cord*  ─► from-pods ─► pod-limits, vmap egress   (unknown: drop)
+//!                  oifname cord*  ─► to-pods ─► vmap ingress                (unknown: drop)
+//! output filter    oifname cord*  only to an address the interface has
+//! postrouting nat  from a pool with natOutgoing to neither pool nor node ─► masquerade, fully random
 //! ```
-//! The source check stands before connection tracking, so that a forged packet costs no entry. What a pod sends
-//! and what a pod gets are two base chains, because an accept ends only its own chain: traffic between two pods of
-//! this node passes both. The verdict maps send each pod where its rules are; a pod without any is accepted. An
-//! interface that is in no map passes nothing: an agent that is late or dead fails closed.
+//! What every packet of every pod meets is kept short, since each base chain and each lookup costs some tenths of a
+//! microsecond: the source check, and one rule that lets through what belongs to a connection judged before. The source
+//! check stands before connection tracking, so that a forged packet costs no entry and takes part in nobody's
+//! connection. Both judgements of a new connection are chains that one base chain jumps to, and that *return* to let it
+//! pass: traffic between two pods of this node is what one may send and the other may get, and an accept would end the
+//! base chain before the second is asked. The verdict maps send each pod where its rules are; a pod without any
+//! returns. An interface that is in no map passes nothing: an agent that is late or dead fails closed.
 //!
 //! Sets of exact addresses are hash sets, which take an element at any size in the same time; only pools, few and
 //! rarely changed, are interval sets. Nothing but elements changes when pods and nodes come and go.
@@ -19,8 +23,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use corduroy_kernel::nft::{
-    AddrType, Base, Chain, ChainKind, DataType, Field, Hook, Key, L4, Match, Name, Policy, Rule, Set, Value,
-    Verdict,
+    AddrType, Base, Chain, ChainKind, CtState, DataType, Field, Hook, Key, L4, Match, Name, Policy, Rule,
+    Set, Value, Verdict,
 };
 use corduroy_kernel::{Family, IpNet, LinkName, Vxlan};
 
@@ -38,7 +42,7 @@ pub const SETS: [&str; 10] =
     ["nodes4", "nodes6", "pools4", "pools6", "masq4", "masq6", "pods4", "pods6", "egress", "ingress"];
 /// The chains of the table.
 pub const CHAINS: [&str; 8] =
-    ["prerouting", "from-pod", "pod-limits", "input", "forward-from", "forward-to", "output", "postrouting"];
+    ["prerouting", "pod-limits", "input", "forward", "from-pods", "to-pods", "output", "postrouting"];
 
 /// A set or map without its elements.
 #[must_use]
@@ -66,7 +70,7 @@ pub fn element(known: &Known, set: &Name, key: &Key) -> Option<Option<Verdict>> 
             known.pods.by_address(*addr).is_some_and(|endpoint| endpoint.link == *dev)
         }
         ("egress" | "ingress", [Value::IfName(dev)]) => {
-            return known.pods.by_link(*dev).map(|_| Some(Verdict::Accept));
+            return known.pods.by_link(*dev).map(|_| Some(Verdict::Return));
         }
         _ => false,
     };
@@ -122,13 +126,16 @@ pub fn chain(known: &Known, name: &Name) -> Option<Chain> {
     let hook = |kind, hook, priority| Some(Base { kind, hook, priority, policy: Policy::Accept });
     let (base, rules) = match name.as_str() {
         "prerouting" => (hook(ChainKind::Filter, Hook::Prerouting, -300), prerouting()),
-        "from-pod" => (None, from_pod()),
         "pod-limits" => (None, pod_limits()),
         "input" => (hook(ChainKind::Filter, Hook::Input, 0), input(known)),
-        "forward-from" => (hook(ChainKind::Filter, Hook::Forward, -1), forward_from()),
-        "forward-to" => (hook(ChainKind::Filter, Hook::Forward, 0), forward_to()),
+        "forward" => (hook(ChainKind::Filter, Hook::Forward, 0), forward()),
+        "from-pods" => (None, judge(Field::Iifname, "egress")),
+        "to-pods" => (None, judge(Field::Oifname, "ingress")),
         "output" => (hook(ChainKind::Filter, Hook::Output, 0), output()),
-        "postrouting" => (hook(ChainKind::Nat, Hook::Postrouting, 100), postrouting()),
+        // Without a chain of this type the kernel looks at no packet for address translation.
+        "postrouting" if known.pools.iter().any(|pool| pool.nat_outgoing) => {
+            (hook(ChainKind::Nat, Hook::Postrouting, 100), postrouting())
+        }
         _ => return None,
     };
     Some(Chain { base, rules })
@@ -147,12 +154,9 @@ fn on(what: Option<Match>) -> Rule {
     what.into_iter().fold(Rule::new(), Rule::when)
 }
 
+/// Whatever is not from a pod passes. Neighbour discovery passes; a pod is no router. Everything else must come from an
+/// address of the interface.
 fn prerouting() -> Vec<Rule> {
-    vec![on(from_pods()).jump("from-pod")]
-}
-
-/// Neighbour discovery passes; a pod is no router. Everything else must come from an address of the interface.
-fn from_pod() -> Vec<Rule> {
     const SOLICIT: u8 = 135;
     const ADVERTISE: u8 = 136;
     const ROUTER_ADVERTISEMENT: u8 = 134;
@@ -162,16 +166,15 @@ fn from_pod() -> Vec<Rule> {
     let from_link_local =
         |kind| link_local.into_iter().fold(icmp6(kind), |rule, net| rule.when(Match::saddr(net)));
     let unspecified = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-    let known = |family, set: &str| {
-        Rule::new().in_set([Field::Iifname, Field::Saddr(family)], set).goto("pod-limits")
-    };
+    let known = |family, set: &str| Rule::new().in_set([Field::Iifname, Field::Saddr(family)], set).accept();
     vec![
+        on(from_pods().map(Match::not)).accept(),
+        known(Family::V4, "pods4"),
         icmp6(ROUTER_ADVERTISEMENT).drop().comment("a pod is no router"),
         icmp6(REDIRECT).drop(),
         from_link_local(SOLICIT).accept(),
         from_link_local(ADVERTISE).accept(),
         icmp6(SOLICIT).when(Match::saddr_is(unspecified)).accept().comment("duplicate address detection"),
-        known(Family::V4, "pods4"),
         known(Family::V6, "pods6"),
         Rule::new().counter().drop().comment("not an address of this interface"),
     ]
@@ -195,7 +198,7 @@ fn pod_limits() -> Vec<Rule> {
 
 /// Tunnelled packets come from nodes. Said only of the tunnels we terminate: others' are not ours to judge.
 fn input(known: &Known) -> Vec<Rule> {
-    let mut rules = Vec::new();
+    let mut rules = vec![on(from_pods()).jump("pod-limits")];
     if links::is_wanted(known, LinkName::IPIP) {
         let ipip = Rule::new().when(Match::l4proto(IPIP)).not_in_set([Field::Saddr(Family::V4)], "nodes4");
         rules.push(ipip.counter().drop().comment("IPIP from no node"));
@@ -210,18 +213,24 @@ fn input(known: &Known) -> Vec<Rule> {
     rules
 }
 
-fn forward_from() -> Vec<Rule> {
+fn forward() -> Vec<Rule> {
+    let judged = CtState::ESTABLISHED.or(CtState::RELATED);
     vec![
-        on(from_pods()).vmap([Field::Iifname], "egress"),
-        on(from_pods()).counter().drop().comment("from an interface that is not known"),
+        Rule::new().when(Match::ct_state(judged)).accept(),
+        on(from_pods()).jump("from-pods"),
+        on(to_pods()).jump("to-pods"),
     ]
 }
 
-fn forward_to() -> Vec<Rule> {
-    vec![
-        on(to_pods()).vmap([Field::Oifname], "ingress"),
-        on(to_pods()).counter().drop().comment("to an interface that is not known"),
-    ]
+/// What a new connection from a pod's interface, or to one, may be: the map sends it to that pod's rules.
+fn judge(interface: Field, map: &str) -> Vec<Rule> {
+    let judged = Rule::new().vmap([interface], map);
+    let unknown = Rule::new().counter().drop().comment("an interface that is not known");
+    if interface == Field::Iifname {
+        vec![Rule::new().jump("pod-limits"), judged, unknown]
+    } else {
+        vec![judged, unknown]
+    }
 }
 
 /// What this host itself sends to a pod goes to an address that the interface has.

@@ -172,7 +172,7 @@ fn the_elements_of_the_table_follow_pods_nodes_and_pools() {
     let [pools, masq] = nft::pool_elements(net("10.1.0.0/16"));
     assert_eq!((has(&known, pools), has(&known, masq)), (Some(None), Some(None)));
     let [egress, _] = nft::link_elements(pod(7).link);
-    assert_eq!(has(&known, egress), Some(Some(Verdict::Accept)));
+    assert_eq!(has(&known, egress), Some(Some(Verdict::Return)));
     assert_eq!(has(&known, nft::pod_element(pod(7).link, ip("10.1.0.7"))), Some(None));
     assert_eq!(has(&known, nft::pod_element(pod(8).link, ip("10.1.0.7"))), None);
     gone(&mut known, Kind::FabricNode, "c");
@@ -194,7 +194,8 @@ fn of_overlapping_pools_only_the_outer_one_is_in_an_interval_set() {
 /// The whole table, in the words of `nft`, so that a change of any rule is seen for what it is.
 #[test]
 fn the_table_reads_as_it_is_drawn() {
-    let known = two_racks(", ipipMode: CrossSubnet");
+    assert_eq!(nft::chain(&two_racks(""), &"postrouting".into()), None, "no pool asks for it");
+    let known = two_racks(", ipipMode: CrossSubnet, natOutgoing: true");
     let mut table = corduroy_kernel::nft::Table::default();
     for name in nft::SETS {
         table.sets.insert(name.into(), nft::set(&name.into()).unwrap());
@@ -213,6 +214,7 @@ fn the_table_reads_as_it_is_drawn() {
         chain("input"),
         [
             "type filter hook input priority 0; policy accept;",
+            "iifname \"cord*\" jump pod-limits",
             "meta l4proto 4 ip saddr != @nodes4 counter drop comment \"IPIP from no node\"",
         ]
     );
@@ -225,14 +227,24 @@ fn the_table_reads_as_it_is_drawn() {
         ]
     );
     assert_eq!(
-        chain("forward-from")[1..],
+        chain("forward")[1..],
         [
-            "iifname \"cord*\" iifname vmap @egress",
-            "iifname \"cord*\" counter drop comment \"from an interface that is not known\"",
+            "ct state established,related accept",
+            "iifname \"cord*\" jump from-pods",
+            "oifname \"cord*\" jump to-pods",
         ]
     );
     assert_eq!(
-        chain("from-pod")[5..7],
-        ["iifname . ip saddr @pods4 goto pod-limits", "iifname . ip6 saddr @pods6 goto pod-limits",]
+        chain("from-pods"),
+        [
+            "jump pod-limits",
+            "iifname vmap @egress",
+            "counter drop comment \"an interface that is not known\"",
+        ]
     );
+    assert_eq!(
+        chain("prerouting")[1..3],
+        ["iifname != \"cord*\" accept", "iifname . ip saddr @pods4 accept"]
+    );
+    assert_eq!(chain("prerouting")[8], "iifname . ip6 saddr @pods6 accept");
 }

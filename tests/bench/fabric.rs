@@ -2,7 +2,7 @@
 //!
 //! `idle`: three nodes in two racks with two pods each, everything settled; then nothing changes for half a minute.
 //! `forward`: iperf3 from a pod to a pod on another node of the rack, against namespaces wired and routed by hand, with
-//! connection tracking on both, as any node with kube-proxy has it.
+//! connection tracking and no address translation on both.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -19,8 +19,9 @@ use crate::usage::{cpu, peak};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long nothing happens.
 const STILL: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
-/// How long a stream runs.
-const STREAM: u32 = 5;
+/// How many streams, one after the other, of a second each. On few processors one stream differs from the next by a
+/// quarter, as its two ends and the packets between them happen to share them; what is looked for is a few percent.
+const STREAMS: usize = 11;
 
 /// The agents of three nodes at rest: the mean of their processor time, the most memory of any.
 pub fn idle(_: &str) -> Vec<Figure> {
@@ -59,7 +60,7 @@ fn settled(node: &Node) -> Result<(), String> {
     Err(format!("{}: {bgp}, {pending} pending", node.name()))
 }
 
-/// One stream of five seconds.
+/// The median of some streams.
 pub fn forward(contender: &str) -> Vec<Figure> {
     let fabric = Fabric::new("bench");
     if contender == "by hand" {
@@ -68,8 +69,7 @@ pub fn forward(contender: &str) -> Vec<Figure> {
     }
     fabric.put(
         "pool",
-        "apiVersion: corduroy.dev/v1alpha1\nkind: IPPool\nmetadata:\n  name: v4\n\
-         spec:\n  cidr: 10.244.0.0/16\n  natOutgoing: true\n",
+        "apiVersion: corduroy.dev/v1alpha1\nkind: IPPool\nmetadata:\n  name: v4\nspec:\n  cidr: 10.244.0.0/16\n",
     );
     let mut nodes = [("n1", 11), ("n2", 12)].map(|(name, n)| fabric.node(name, Segment::A, n));
     nodes.iter_mut().for_each(Node::launch);
@@ -102,12 +102,20 @@ fn stream(near: &Namespace, far: &Namespace, target: &str) -> Vec<Figure> {
     let mut serve = Command::new("iperf3");
     serve.arg("--server");
     let _server = Process::spawn(far, "iperf3", serve);
-    // iperf3 may end well with an error in its report, when the server is not there yet: that is no result.
-    let bits = eventually(PATIENCE, || {
-        let report = near.try_run(&format!("iperf3 --client {target} --time {STREAM} --json"))?;
-        let report: Value = serde_json::from_str(&report).map_err(|e| e.to_string())?;
-        let bits = report["end"]["sum_received"]["bits_per_second"].as_f64();
-        bits.filter(|bits| *bits > 0.0).ok_or_else(|| format!("no stream: {}", report["error"]))
-    });
-    vec![Figure::new("TCP", Unit::GigabitsPerSecond, bits / 1e9)]
+    let mut bits: Vec<f64> = (0..STREAMS).map(|_| eventually(PATIENCE, || second(near, target))).collect();
+    bits.sort_by(f64::total_cmp);
+    vec![Figure::new(
+        "TCP",
+        Unit::GigabitsPerSecond,
+        bits.get(STREAMS / 2).map_or(f64::NAN, |bits| bits / 1e9),
+    )]
+}
+
+/// One stream of a second, in bits per second. iperf3 may end well with an error in its report, when the server is not
+/// there yet: that is no result.
+fn second(near: &Namespace, target: &str) -> Result<f64, String> {
+    let report = near.try_run(&format!("iperf3 --client {target} --omit 0.3 --time 1 --json"))?;
+    let report: Value = serde_json::from_str(&report).map_err(|e| e.to_string())?;
+    let bits = report["end"]["sum_received"]["bits_per_second"].as_f64();
+    bits.filter(|bits| *bits > 0.0).ok_or_else(|| format!("no stream: {}", report["error"]))
 }

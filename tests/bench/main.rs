@@ -69,7 +69,7 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "forward",
-        what: "one TCP stream of 5 s from a pod to a pod on another node of the rack",
+        what: "11 TCP streams of 1 s, one after the other, from a pod to a pod on another node of the rack",
         contenders: &["corduroy", "by hand"],
         packages: &["iperf3"],
         run: fabric::forward,

@@ -15,7 +15,7 @@ root := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 as_root := $(if $(root),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(root)")
 built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 
-.PHONY: demo test setup fmt clippy tidy unit sim fuzz examples binaries live interop doctest doc check bench mutants
+.PHONY: demo test setup fmt clippy tidy unit sim fuzz examples binaries live interop manifests doctest doc check bench mutants
 
 # Two racks, three nodes, pods, BIRD, GoBGP and a reflector in network namespaces, shown at work. KEEP=1 leaves them up
 # until Enter is pressed.
@@ -72,6 +72,10 @@ interop: setup binaries
 	@rm -f $(notes)
 	@$(stage) interop env $(as_root) $(built) CORDUROY_INTEROP_NOTES=$(notes) RUST_TEST_THREADS=8 $(cargo) test $(locked) --quiet --workspace --test live interop
 	@$(CARGO_TARGET_DIR)/debug/interop $(notes) --write
+
+# Writes the definitions of our kinds, manifests/base/crds, out of the types in api/src. `make tidy` compares.
+manifests:
+	@$(stage) manifests $(cargo) run $(locked) --quiet -p corduroy-tests --bin manifests
 
 doctest:
 	@$(stage) doctest $(cargo) test $(locked) --quiet --workspace --doc

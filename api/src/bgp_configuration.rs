@@ -10,6 +10,7 @@ use crate::meta::{Kind, Metadata};
 use crate::raw::{NumberOrText, raw};
 use crate::report::{Report, quoted};
 use crate::resource::Checked;
+use crate::schema::{KEEPALIVE, keepalive_fits};
 use crate::value::{AsNumber, Community, show_duration};
 
 /// BGP settings, checked. What is `None` was not said: the default (or, for a node, what `default` says) holds.
@@ -51,37 +52,47 @@ pub struct PrefixAdvertisement {
     pub communities: Vec<Community>,
 }
 
+const MESH_HAS_PASSWORD: &str = "self.?nodeToNodeMeshEnabled.orValue(true) || !has(self.nodeMeshPassword)";
+const MESH_HAS_RESTART: &str =
+    "self.?nodeToNodeMeshEnabled.orValue(true) || !has(self.nodeMeshMaxRestartTime)";
+const KNOWN_COMMUNITIES: &str = "!has(self.prefixAdvertisements) || self.prefixAdvertisements.all(p, \
+     !has(p.communities) || p.communities.all(c, c.matches('^[0-9]{1,10}(:[0-9]{1,10}){1,2}$') || \
+     (has(self.communities) && self.communities.exists(n, n.name == c))))";
+
 raw! {
     /// `spec:` of a BGPConfiguration as it stands in YAML.
     pub struct BgpConfigurationSpec {
         /// The fabric's AS.
-        as_number: NumberOrText = "asNumber",
-        /// Whether there is a mesh.
+        as_number: NumberOrText = "asNumber" => .as_number(),
+        /// Whether every node peers with every other; true by default.
         mesh_enabled: bool = "nodeToNodeMeshEnabled",
         /// The mesh's TCP MD5 key.
         mesh_password: PasswordSpec = "nodeMeshPassword",
-        /// The mesh's graceful restart time.
-        mesh_max_restart_time: String = "nodeMeshMaxRestartTime",
-        /// The mesh's hold time.
-        mesh_hold_time: String = "nodeMeshHoldTime",
-        /// The mesh's keepalive time.
-        mesh_keepalive_time: String = "nodeMeshKeepaliveTime",
-        /// The TCP port.
-        listen_port: u64 = "listenPort",
+        /// The mesh's graceful restart time, 0s to 4095s; 120s by default.
+        mesh_max_restart_time: String = "nodeMeshMaxRestartTime" => .seconds(0, 4095, false),
+        /// The mesh's hold time: 0s, or 3s to 65535s; 90s by default.
+        mesh_hold_time: String = "nodeMeshHoldTime" => .seconds(3, 65535, true),
+        /// The mesh's keepalive time, 1s to 21845s; a third of the hold time by default.
+        mesh_keepalive_time: String = "nodeMeshKeepaliveTime" => .seconds(1, 21845, false),
+        /// The TCP port all nodes listen on; 179 by default.
+        listen_port: u64 = "listenPort" => .range(1, 65535),
         /// Names for communities.
-        communities: Vec<NamedCommunitySpec> = "communities",
-        /// Communities for prefixes.
-        prefix_advertisements: Vec<PrefixAdvertisementSpec> = "prefixAdvertisements",
-    }
+        communities: Vec<NamedCommunitySpec> = "communities" => .most(64).keyed("name"),
+        /// Communities for prefixes, the most specific entry deciding.
+        prefix_advertisements: Vec<PrefixAdvertisementSpec> = "prefixAdvertisements" => .most(64),
+    } => .rule_at("nodeMeshPassword", MESH_HAS_PASSWORD, "left out when nodeToNodeMeshEnabled is false")
+        .rule_at("nodeMeshMaxRestartTime", MESH_HAS_RESTART, "left out when nodeToNodeMeshEnabled is false")
+        .rule_at("nodeMeshKeepaliveTime", &keepalive_fits("nodeMeshKeepaliveTime", "nodeMeshHoldTime"), KEEPALIVE)
+        .rule_at("prefixAdvertisements", KNOWN_COMMUNITIES, "communities as aa:nn, aa:nn:mm, or names from communities")
 }
 
 raw! {
     /// An item of `spec.communities`.
     pub struct NamedCommunitySpec {
         /// How `prefixAdvertisements` refer to it.
-        name: String = "name",
+        name: String = "name" => .required().least(1).most(64),
         /// `aa:nn` or `aa:nn:mm`.
-        value: String = "value",
+        value: String = "value" => .required().community(),
     }
 }
 
@@ -89,9 +100,9 @@ raw! {
     /// An item of `spec.prefixAdvertisements`.
     pub struct PrefixAdvertisementSpec {
         /// The prefix.
-        cidr: String = "cidr",
+        cidr: String = "cidr" => .required().cidr(),
         /// Communities, or names of some.
-        communities: Vec<String> = "communities",
+        communities: Vec<String> = "communities" => .most(16).each(|community| community.most(64)),
     }
 }
 

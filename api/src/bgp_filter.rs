@@ -7,6 +7,7 @@ use crate::meta::{Kind, Metadata};
 use crate::raw::{NumberOrText, raw};
 use crate::report::{Report, quoted};
 use crate::resource::Checked;
+use crate::schema::Schema;
 use crate::value::{AsNumber, Community};
 
 /// Rules by direction and family, checked.
@@ -82,55 +83,64 @@ raw! {
     /// `spec:` of a BGPFilter as it stands in YAML.
     pub struct BgpFilterSpec {
         /// For IPv4 routes that come.
-        import_v4: Vec<RuleSpec> = "importV4",
+        import_v4: Vec<RuleSpec> = "importV4" => .filter_rules(4),
         /// For IPv6 routes that come.
-        import_v6: Vec<RuleSpec> = "importV6",
+        import_v6: Vec<RuleSpec> = "importV6" => .filter_rules(6),
         /// For IPv4 routes that go.
-        export_v4: Vec<RuleSpec> = "exportV4",
+        export_v4: Vec<RuleSpec> = "exportV4" => .filter_rules(4),
         /// For IPv6 routes that go.
-        export_v6: Vec<RuleSpec> = "exportV6",
+        export_v6: Vec<RuleSpec> = "exportV6" => .filter_rules(6),
     }
 }
 
 raw! {
     /// A rule.
     pub struct RuleSpec {
-        /// Accept, Reject.
-        action: String = "action",
-        /// A prefix.
-        cidr: String = "cidr",
-        /// Equal, NotEqual, In, NotIn; needed with `cidr`.
-        match_operator: String = "matchOperator",
-        /// Lengths.
+        /// What becomes of a route that matches: Accept, Reject.
+        action: String = "action" => .required().words(&["Accept", "Reject"]),
+        /// A prefix to compare the route's with.
+        cidr: String = "cidr" => .cidr(),
+        /// How the route's prefix must lie to `cidr`: Equal, NotEqual, In, NotIn; needed with `cidr`.
+        match_operator: String = "matchOperator" => .words(&["Equal", "NotEqual", "In", "NotIn"]),
+        /// Only prefixes of such lengths.
         prefix_length: PrefixLengthSpec = "prefixLength",
-        /// RemotePeers.
-        source: String = "source",
-        /// eBGP, iBGP.
-        peer_type: String = "peerType",
-        /// A community.
+        /// RemotePeers: only routes that a peer sent.
+        source: String = "source" => .words(&["RemotePeers"]),
+        /// Only over such sessions: eBGP, iBGP.
+        peer_type: String = "peerType" => .words(&["eBGP", "iBGP"]),
+        /// Only routes that carry this community.
         communities: CommunitiesSpec = "communities",
-        /// The beginning of AS_PATH.
-        as_path_prefix: Vec<NumberOrText> = "asPathPrefix",
-        /// What is done on Accept, at most 10.
-        operations: Vec<OperationSpec> = "operations",
-    }
+        /// Only routes whose AS_PATH begins so.
+        as_path_prefix: Vec<NumberOrText> = "asPathPrefix" => .most(10).each(Schema::as_number),
+        /// What is done to a route that is accepted, at most 10.
+        operations: Vec<OperationSpec> = "operations" => .most(10),
+    } => .rule_at(
+            "matchOperator",
+            "has(self.cidr) == has(self.matchOperator)",
+            "cidr and matchOperator belong together",
+        )
+        .rule_at(
+            "operations",
+            "self.action == 'Accept' || !has(self.operations) || self.operations.size() == 0",
+            "left out when action is Reject: what is dropped is not changed",
+        )
 }
 
 raw! {
     /// `prefixLength:`.
     pub struct PrefixLengthSpec {
         /// The shortest; 0 by default.
-        min: u64 = "min",
+        min: u64 = "min" => .range(0, 128),
         /// The longest; 32 or 128 by default.
-        max: u64 = "max",
-    }
+        max: u64 = "max" => .range(0, 128),
+    } => .rule_at("min", "!has(self.min) || !has(self.max) || self.min <= self.max", "at most max")
 }
 
 raw! {
     /// `communities:` of a rule.
     pub struct CommunitiesSpec {
         /// Exactly one.
-        values: Vec<String> = "values",
+        values: Vec<String> = "values" => .required().least(1).most(1).each(Schema::community),
     }
 }
 
@@ -139,18 +149,21 @@ raw! {
     pub struct OperationSpec {
         /// Add a community.
         add_community: AddCommunitySpec = "addCommunity",
-        /// Put AS numbers in front.
+        /// Put AS numbers in front of AS_PATH.
         prepend_as_path: PrependSpec = "prependASPath",
         /// Set LOCAL_PREF.
         set_priority: PrioritySpec = "setPriority",
-    }
+    } => .rule(
+        "[has(self.addCommunity), has(self.prependASPath), has(self.setPriority)].filter(there, there).size() == 1",
+        "exactly one of addCommunity, prependASPath, setPriority",
+    )
 }
 
 raw! {
     /// `addCommunity:`.
     pub struct AddCommunitySpec {
         /// `aa:nn` or `aa:nn:mm`.
-        value: String = "value",
+        value: String = "value" => .required().community(),
     }
 }
 
@@ -158,7 +171,7 @@ raw! {
     /// `prependASPath:`.
     pub struct PrependSpec {
         /// AS numbers, 1 to 10.
-        prefix: Vec<NumberOrText> = "prefix",
+        prefix: Vec<NumberOrText> = "prefix" => .required().least(1).most(10).each(Schema::as_number),
     }
 }
 
@@ -166,7 +179,7 @@ raw! {
     /// `setPriority:`.
     pub struct PrioritySpec {
         /// 0 to 4294967295.
-        value: u64 = "value",
+        value: u64 = "value" => .required().range(0, 4_294_967_295),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::meta::{Kind, Metadata, NAME, is_name};
 use crate::raw::{NumberOrText, raw};
 use crate::report::{Report, quoted};
 use crate::resource::Checked;
+use crate::schema::{KEEPALIVE, Schema, keepalive_fits};
 use crate::selector::Selector;
 use crate::value::{AsNumber, duration, is_host, show_duration};
 
@@ -111,48 +112,63 @@ pub struct SecretRef {
 raw! {
     /// `spec:` of a BGPPeer as it stands in YAML.
     pub struct BgpPeerSpec {
-        /// The node it is for.
-        node: String = "node",
+        /// The node it is for. With neither this nor `nodeSelector` it is for every node.
+        node: String = "node" => .name(),
         /// The nodes it is for.
-        node_selector: String = "nodeSelector",
+        node_selector: String = "nodeSelector" => .selector(),
         /// The neighbour: `ip`, `ip:port` or `[ip]:port`.
-        peer_ip: String = "peerIP",
-        /// The neighbour's AS.
-        as_number: NumberOrText = "asNumber",
+        peer_ip: String = "peerIP" => .place(),
+        /// The neighbour's AS number; without one, that of the node that has the address.
+        as_number: NumberOrText = "asNumber" => .as_number(),
         /// The nodes that are neighbours.
-        peer_selector: String = "peerSelector",
-        /// Auto (default), Manual.
-        reverse_peering: String = "reversePeering",
-        /// The AS shown.
-        local_as_number: NumberOrText = "localASNumber",
+        peer_selector: String = "peerSelector" => .selector(),
+        /// Whether the nodes that `peerSelector` selects open their side too: Auto (default), Manual.
+        reverse_peering: String = "reversePeering" => .words(&["Auto", "Manual"]),
+        /// The AS number shown to the peer, where it is not the node's own.
+        local_as_number: NumberOrText = "localASNumber" => .as_number(),
         /// TCP MD5 key.
         password: PasswordSpec = "password",
-        /// UseNodeIP (default), None.
-        source_address: String = "sourceAddress",
-        /// Graceful restart time.
-        max_restart_time: String = "maxRestartTime",
-        /// Hold time.
-        hold_time: String = "holdTime",
-        /// Keepalive time.
-        keepalive_time: String = "keepaliveTime",
-        /// How often our own AS may stand in a path.
-        num_allowed_local_as_numbers: u64 = "numAllowedLocalASNumbers",
-        /// Hops, 1 to 254.
-        ttl_security: u64 = "ttlSecurity",
-        /// Auto (default), Self, Keep.
-        next_hop_mode: String = "nextHopMode",
-        /// Wait for the peer to connect.
+        /// From where the session is opened: UseNodeIP (default), or None for what the kernel chooses.
+        source_address: String = "sourceAddress" => .words(&["UseNodeIP", "None"]),
+        /// Graceful restart time, 0s to 4095s; 120s by default.
+        max_restart_time: String = "maxRestartTime" => .seconds(0, 4095, false),
+        /// Hold time: 0s, or 3s to 65535s; 90s by default.
+        hold_time: String = "holdTime" => .seconds(3, 65535, true),
+        /// Keepalive time, 1s to 21845s; a third of the hold time by default.
+        keepalive_time: String = "keepaliveTime" => .seconds(1, 21845, false),
+        /// How often our own AS may stand in a path that is accepted, 0 (default) to 10.
+        num_allowed_local_as_numbers: u64 = "numAllowedLocalASNumbers" => .range(0, 10),
+        /// How many hops away the peer is, at most (RFC 5082): 1 to 254.
+        ttl_security: u64 = "ttlSecurity" => .range(1, 254),
+        /// The next hop of what is announced: Auto (default; ours to eBGP peers), Self, Keep.
+        next_hop_mode: String = "nextHopMode" => .words(&["Auto", "Self", "Keep"]),
+        /// Wait for the peer to connect; false by default.
         passive: bool = "passive",
-        /// Names of BGPFilters.
-        filters: Vec<String> = "filters",
-    }
+        /// Names of BGPFilters, in the order in which they are asked.
+        filters: Vec<String> = "filters" => .most(32).each(Schema::name).distinct(),
+    } => .rule_at(
+            "node",
+            "!has(self.node) || !has(self.nodeSelector)",
+            "left out when there is a nodeSelector: one or the other",
+        )
+        .rule_at(
+            "peerIP",
+            "has(self.peerIP) != has(self.peerSelector)",
+            "either peerIP (an address) or peerSelector (nodes by label)",
+        )
+        .rule_at(
+            "asNumber",
+            "!has(self.asNumber) || !has(self.peerSelector)",
+            "left out when there is a peerSelector: the selected nodes know their AS",
+        )
+        .rule_at("keepaliveTime", &keepalive_fits("keepaliveTime", "holdTime"), KEEPALIVE)
 }
 
 raw! {
     /// `password:`.
     pub struct PasswordSpec {
         /// Where it stands.
-        secret_key_ref: SecretKeyRefSpec = "secretKeyRef",
+        secret_key_ref: SecretKeyRefSpec = "secretKeyRef" => .required(),
     }
 }
 
@@ -160,9 +176,9 @@ raw! {
     /// `password.secretKeyRef:`.
     pub struct SecretKeyRefSpec {
         /// The Secret.
-        name: String = "name",
+        name: String = "name" => .required().name(),
         /// The key within it.
-        key: String = "key",
+        key: String = "key" => .required().secret_key(),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::meta::{Kind, Metadata};
 use crate::raw::{NumberOrText, raw};
 use crate::report::{Report, quoted};
 use crate::resource::Checked;
+use crate::schema::Schema;
 use crate::value::{AsNumber, cluster_id, is_host};
 
 /// A node (or a route reflector that stands alone), checked.
@@ -74,18 +75,22 @@ pub struct VxlanEnd<A> {
     pub mac: [u8; 6],
 }
 
+const ONE_A_FAMILY: &str = "self.size() < 2 || !self.all(a, isCIDR(a)) || \
+                            cidr(self[0]).ip().family() != cidr(self[1]).ip().family()";
+
 raw! {
     /// `spec:` of a FabricNode as it stands in YAML.
     pub struct FabricNodeSpec {
         /// The machine's UID.
-        uid: String = "uid",
+        uid: String = "uid" => .most(253),
         /// CIDRs: address and length of its subnet, at most one of each family.
-        addresses: Vec<String> = "addresses",
-        /// Its AS.
-        as_number: NumberOrText = "asNumber",
-        /// It reflects, under this id.
-        route_reflector_cluster_id: String = "routeReflectorClusterID",
-        /// What it terminates.
+        addresses: Vec<String> = "addresses" => .required().least(1).most(2).each(Schema::host_cidr)
+            .rule(ONE_A_FAMILY, "at most one address of each family"),
+        /// Its AS number, where it is not the fabric's.
+        as_number: NumberOrText = "asNumber" => .as_number(),
+        /// It reflects routes, under this cluster id, written like an IPv4 address.
+        route_reflector_cluster_id: String = "routeReflectorClusterID" => .address(4),
+        /// The tunnels it terminates: nobody sends encapsulated packets to a node that does not say so.
         tunnels: TunnelsSpec = "tunnels",
     }
 }
@@ -104,7 +109,7 @@ raw! {
     /// `spec.tunnels.ipip:`.
     pub struct IpipSpec {
         /// The IPv4 address of the tunnel device.
-        address: String = "address",
+        address: String = "address" => .required().address(4),
     }
 }
 
@@ -112,14 +117,20 @@ raw! {
     /// `spec.tunnels.vxlan:`.
     pub struct VxlanSpec {
         /// The IPv4 address of the tunnel device.
-        address: String = "address",
+        address: String = "address" => .address(4),
         /// Its MAC.
-        mac: String = "mac",
+        mac: String = "mac" => .mac(),
         /// The IPv6 address of the tunnel device for VXLAN over IPv6.
-        address_v6: String = "addressV6",
+        address_v6: String = "addressV6" => .address(6),
         /// Its MAC.
-        mac_v6: String = "macV6",
-    }
+        mac_v6: String = "macV6" => .mac(),
+    } => .rule_at("mac", "has(self.address) == has(self.mac)", "address and mac belong together")
+        .rule_at("macV6", "has(self.addressV6) == has(self.macV6)", "addressV6 and macV6 belong together")
+        .rule_at(
+            "address",
+            "has(self.address) || has(self.addressV6)",
+            "address and mac, addressV6 and macV6, or both pairs",
+        )
 }
 
 impl Checked for FabricNode {

@@ -64,30 +64,43 @@ pub struct AllowedUses {
     pub tunnel: bool,
 }
 
+const ROUTABLE: &str =
+    "!isCIDR(self) || (cidr(self).prefixLength() > 0 && cidr(self).ip().isGlobalUnicast())";
+const BLOCK_FITS: &str = "!has(self.blockSize) || !isCIDR(self.cidr) || \
+     (self.blockSize >= cidr(self.cidr).prefixLength() && \
+     (cidr(self.cidr).ip().family() == 4 ? self.blockSize <= 32 : self.blockSize >= 116))";
+const ONE_ENCAPSULATION: &str =
+    "self.?ipipMode.orValue('Never') == 'Never' || self.?vxlanMode.orValue('Never') == 'Never'";
+const IPIP_IS_V4: &str =
+    "self.?ipipMode.orValue('Never') == 'Never' || !isCIDR(self.cidr) || cidr(self.cidr).ip().family() == 4";
+
 raw! {
     /// `spec:` of an IPPool as it stands in YAML.
     pub struct IpPoolSpec {
-        /// All its addresses.
-        cidr: String = "cidr",
-        /// The length of its blocks, 26 or 122 by default.
-        block_size: u64 = "blockSize",
-        /// Never (default), CrossSubnet, Always.
-        ipip_mode: String = "ipipMode",
-        /// Never (default), CrossSubnet, Always.
-        vxlan_mode: String = "vxlanMode",
+        /// All its addresses, as a CIDR; it never changes.
+        cidr: String = "cidr" => .required().cidr().rule(ROUTABLE, "unicast addresses that can be routed").immutable(),
+        /// The length of its blocks: 20 to 32 (26 by default) or 116 to 128 (122 by default); it never changes.
+        block_size: u64 = "blockSize" => .range(20, 128).immutable(),
+        /// Between which nodes packets travel in IPIP (IPv4 only): Never (default), CrossSubnet, Always.
+        ipip_mode: String = "ipipMode" => .words(&["Never", "CrossSubnet", "Always"]),
+        /// Between which nodes packets travel in VXLAN: Never (default), CrossSubnet, Always.
+        vxlan_mode: String = "vxlanMode" => .words(&["Never", "CrossSubnet", "Always"]),
         /// Masquerade what leaves all pools; false by default.
         nat_outgoing: bool = "natOutgoing",
-        /// No new addresses; false by default.
+        /// No new addresses are taken from it; false by default.
         disabled: bool = "disabled",
-        /// Not announced; false by default.
+        /// Its blocks are announced to nobody; false by default.
         disable_bgp_export: bool = "disableBGPExport",
-        /// Which nodes may claim blocks; `all()` by default.
-        node_selector: String = "nodeSelector",
-        /// Workload and Tunnel by default.
-        allowed_uses: Vec<String> = "allowedUses",
-        /// Automatic (default), Manual.
-        assignment_mode: String = "assignmentMode",
-    }
+        /// Which nodes may claim blocks of it; `all()` by default.
+        node_selector: String = "nodeSelector" => .selector(),
+        /// What its addresses are for: Workload and Tunnel by default.
+        allowed_uses: Vec<String> = "allowedUses" => .least(1).most(2).each(|use_| use_.words(&["Workload", "Tunnel"])),
+        /// Automatic (default), or Manual: pods get addresses of it only by asking for it by name.
+        assignment_mode: String = "assignmentMode" => .words(&["Automatic", "Manual"]),
+    } => .constant("blockSize")
+        .rule_at("blockSize", BLOCK_FITS, "20 to 32, or 116 to 128 for IPv6, and not less than the pool's own length")
+        .rule_at("ipipMode", ONE_ENCAPSULATION, "Never when vxlanMode is not Never: a pool has one encapsulation")
+        .rule_at("ipipMode", IPIP_IS_V4, "Never for an IPv6 pool: IPIP carries IPv4; use vxlanMode")
 }
 
 impl Checked for IpPool {

@@ -42,14 +42,14 @@ impl IpamBlock {
 raw! {
     /// `spec:` of an IPAMBlock as it stands in YAML.
     pub struct IpamBlockSpec {
-        /// Its addresses.
-        cidr: String = "cidr",
+        /// Its addresses, as a CIDR.
+        cidr: String = "cidr" => .required().block().immutable(),
         /// The owner's name.
-        node: String = "node",
+        node: String = "node" => .required().least(1).most(253),
         /// The owner's identity.
-        node_uid: String = "nodeUID",
+        node_uid: String = "nodeUID" => .required().least(1).most(253),
         /// The owner's count of claims.
-        epoch: u64 = "epoch",
+        epoch: u64 = "epoch" => .required().range(1, i64::MAX.unsigned_abs()),
     }
 }
 

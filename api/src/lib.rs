@@ -28,6 +28,7 @@ mod meta;
 pub mod raw;
 mod report;
 mod resource;
+pub mod schema;
 mod secret;
 mod selector;
 mod value;

@@ -174,6 +174,10 @@ impl crate::raw::Raw for serde_yaml::Value {
     fn read(value: &serde_yaml::Value, _: &mut Report) -> Option<Self> {
         Some(value.clone())
     }
+
+    fn schema() -> crate::schema::Schema {
+        crate::schema::Schema::anything()
+    }
 }
 
 pub(crate) const NAME: &str = "a name of lower-case letters, digits, '-' and '.', beginning and ending with a letter \

@@ -9,12 +9,16 @@ use std::collections::BTreeMap;
 use serde_yaml::{Mapping, Value};
 
 use crate::report::Report;
+use crate::schema::Schema;
 use crate::yaml;
 
 /// Something that can be read from YAML with every violation noted.
 pub trait Raw: Sized {
     /// `None` when `value` is of a wrong type, which was then noted.
     fn read(value: &Value, report: &mut Report) -> Option<Self>;
+
+    /// What it reads, for those who want to know beforehand.
+    fn schema() -> Schema;
 }
 
 #[doc(hidden)]
@@ -22,16 +26,20 @@ pub use serde;
 
 /// Defines a raw struct: `field: Type = "yamlName",`. Programs read their own configuration files with it too, so that
 /// those are judged as strictly as resources are.
+///
+/// Behind a field, and behind the struct, may stand how its [`Schema`] is narrowed: `field: String = "name" =>
+/// .required().cidr(),`. That is for admission by an API server and changes nothing about how it is read here.
 #[macro_export]
 macro_rules! raw {
-    ($(#[$doc:meta])* pub struct $name:ident {
-        $($(#[$field_doc:meta])* $field:ident: $ty:ty = $yaml:literal,)*
-    }) => {
-        $(#[$doc])*
+    ($(#[doc = $doc:literal])* pub struct $name:ident {
+        $($(#[doc = $words:literal])* $field:ident: $ty:ty = $yaml:literal
+            $(=> $(.$narrow:ident($($with:expr),* $(,)?))+)?,)*
+    } $(=> $(.$whole:ident($($along:expr),* $(,)?))+)?) => {
+        $(#[doc = $doc])*
         #[derive(Clone, Debug, Default, PartialEq, $crate::raw::serde::Serialize)]
         #[serde(crate = "corduroy_api::raw::serde")]
         pub struct $name {
-            $($(#[$field_doc])*
+            $($(#[doc = $words])*
             #[serde(rename = $yaml, skip_serializing_if = "Option::is_none")]
             pub $field: Option<$ty>,)*
         }
@@ -40,6 +48,14 @@ macro_rules! raw {
             fn read(value: &$crate::yaml::Value, report: &mut $crate::Report) -> Option<Self> {
                 let fields = $crate::raw::Fields::of(value, &[$($yaml),*], report)?;
                 Some(Self { $($field: fields.read($yaml, report),)* })
+            }
+
+            fn schema() -> $crate::schema::Schema {
+                $crate::schema::Schema::object(vec![$((
+                    $yaml,
+                    [$($words),*].join("\n"),
+                    <$ty as $crate::raw::Raw>::schema()$($(.$narrow($($with),*))+)?,
+                )),*])$($(.$whole($($along),*))+)?
             }
         }
     };
@@ -114,6 +130,10 @@ impl Raw for String {
             }
         }
     }
+
+    fn schema() -> Schema {
+        Schema::text()
+    }
 }
 
 impl Raw for u64 {
@@ -124,6 +144,10 @@ impl Raw for u64 {
         }
         number
     }
+
+    fn schema() -> Schema {
+        Schema::whole()
+    }
 }
 
 impl Raw for bool {
@@ -133,6 +157,10 @@ impl Raw for bool {
             report.refuse(yaml::show(value), "true or false");
         }
         truth
+    }
+
+    fn schema() -> Schema {
+        Schema::of("boolean")
     }
 }
 
@@ -146,6 +174,10 @@ impl<T: Raw> Raw for Vec<T> {
         let read: Vec<Option<T>> =
             items.iter().enumerate().map(|(i, item)| report.within(i, |r| T::read(item, r))).collect();
         read.into_iter().collect()
+    }
+
+    fn schema() -> Schema {
+        Schema::list(T::schema())
     }
 }
 
@@ -166,6 +198,10 @@ impl Raw for BTreeMap<String, String> {
             }
         }
         Some(out)
+    }
+
+    fn schema() -> Schema {
+        Schema::labels()
     }
 }
 
@@ -193,5 +229,9 @@ impl Raw for NumberOrText {
                 None
             }
         }
+    }
+
+    fn schema() -> Schema {
+        Schema::number_or_text()
     }
 }

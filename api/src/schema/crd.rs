@@ -1,0 +1,253 @@
+//! The CustomResourceDefinition of each kind.
+
+use serde_yaml::{Mapping, Value};
+
+use super::Schema;
+use crate::bgp_configuration::BgpConfiguration;
+use crate::bgp_filter::BgpFilter;
+use crate::bgp_peer::BgpPeer;
+use crate::fabric_node::FabricNode;
+use crate::ip_pool::IpPool;
+use crate::ipam_block::IpamBlock;
+use crate::meta::Kind;
+use crate::raw::{Raw, raw};
+use crate::resource::{API_VERSION, Checked};
+
+raw! {
+    /// `status:` of every kind: what became of the resource.
+    pub struct StatusSpec {
+        /// What holds of the resource at present, one condition a type.
+        conditions: Vec<ConditionSpec> = "conditions" => .most(16).keyed("type"),
+    }
+}
+
+raw! {
+    /// An item of `status.conditions`, as all of Kubernetes has them.
+    pub struct ConditionSpec {
+        /// What it is about, in CamelCase.
+        kind: String = "type" => .required().most(316),
+        /// Whether it holds: True, False or Unknown.
+        status: String = "status" => .required().words(&["True", "False", "Unknown"]),
+        /// Of which generation of the resource this is said.
+        observed_generation: u64 = "observedGeneration",
+        /// When `status` last changed.
+        last_transition_time: String = "lastTransitionTime" => .required().date_time(),
+        /// Why, in one CamelCase word.
+        reason: String = "reason" => .required().least(1).most(1024),
+        /// Why, in a sentence.
+        message: String = "message" => .required().most(32768),
+    }
+}
+
+/// What an API server must know of a kind beside its schema.
+struct Naming {
+    kind: Kind,
+    plural: &'static str,
+    short: &'static str,
+    about: &'static str,
+    /// Columns of `kubectl get`: heading, type, JSONPath.
+    columns: &'static [(&'static str, &'static str, &'static str)],
+    /// Fields that a watch may select by.
+    selectable: &'static [&'static str],
+}
+
+/// The definition of a kind, ready for `apiextensions.k8s.io/v1`; `None` for a kind that is not ours to define.
+#[must_use]
+pub fn definition(kind: Kind) -> Option<Value> {
+    Some(match kind {
+        Kind::IpPool => assemble(&POOL, schema::<IpPool>(POOL.about)),
+        Kind::IpamBlock => assemble(&BLOCK, named_by_cidr(schema::<IpamBlock>(BLOCK.about))),
+        Kind::FabricNode => assemble(&NODE, schema::<FabricNode>(NODE.about)),
+        Kind::BgpConfiguration => {
+            assemble(&CONFIGURATION, scoped_by_name(schema::<BgpConfiguration>(CONFIGURATION.about)))
+        }
+        Kind::BgpPeer => assemble(&PEER, schema::<BgpPeer>(PEER.about)),
+        Kind::BgpFilter => assemble(&FILTER, schema::<BgpFilter>(FILTER.about)),
+        Kind::Secret => return None,
+    })
+}
+
+/// How a kind is called in paths of the API, as in `ippools`; `None` for a kind that is not ours to define.
+#[must_use]
+pub fn plural(kind: Kind) -> Option<&'static str> {
+    [POOL, BLOCK, NODE, CONFIGURATION, PEER, FILTER].iter().find(|n| n.kind == kind).map(|n| n.plural)
+}
+
+const POOL: Naming = Naming {
+    kind: Kind::IpPool,
+    plural: "ippools",
+    short: "ipp",
+    about: "Addresses for pods and tunnels, how they are cut into blocks, and how packets between nodes travel.",
+    columns: &[
+        ("CIDR", "string", ".spec.cidr"),
+        ("Block", "integer", ".spec.blockSize"),
+        ("IPIP", "string", ".spec.ipipMode"),
+        ("VXLAN", "string", ".spec.vxlanMode"),
+        ("NAT", "boolean", ".spec.natOutgoing"),
+        ("Disabled", "boolean", ".spec.disabled"),
+    ],
+    selectable: &[],
+};
+
+const BLOCK: Naming = Naming {
+    kind: Kind::IpamBlock,
+    plural: "ipamblocks",
+    short: "ipab",
+    about: "A block of a pool and the node that owns it. Agents write these; do not edit them.",
+    columns: &[
+        ("CIDR", "string", ".spec.cidr"),
+        ("Node", "string", ".spec.node"),
+        ("Epoch", "integer", ".spec.epoch"),
+    ],
+    selectable: &[".spec.node"],
+};
+
+const NODE: Naming = Naming {
+    kind: Kind::FabricNode,
+    plural: "fabricnodes",
+    short: "fn",
+    about: "What every node must know of every other. The node's agent writes it, on change.",
+    columns: &[
+        ("Addresses", "string", ".spec.addresses"),
+        ("AS", "string", ".spec.asNumber"),
+        ("Cluster-ID", "string", ".spec.routeReflectorClusterID"),
+        ("IPIP", "string", ".spec.tunnels.ipip.address"),
+        ("VXLAN", "string", ".spec.tunnels.vxlan.address"),
+    ],
+    selectable: &[],
+};
+
+const CONFIGURATION: Naming = Naming {
+    kind: Kind::BgpConfiguration,
+    plural: "bgpconfigurations",
+    short: "bgpc",
+    about: "Settings of the fabric's BGP: the one named default holds for all, one named node.NAME for that node.",
+    columns: &[
+        ("AS", "string", ".spec.asNumber"),
+        ("Mesh", "boolean", ".spec.nodeToNodeMeshEnabled"),
+        ("Port", "integer", ".spec.listenPort"),
+    ],
+    selectable: &[],
+};
+
+const PEER: Naming = Naming {
+    kind: Kind::BgpPeer,
+    plural: "bgppeers",
+    short: "bgpp",
+    about: "BGP sessions beside the mesh or instead of it: which nodes peer with whom, and how.",
+    columns: &[
+        ("Node", "string", ".spec.node"),
+        ("Node-Selector", "string", ".spec.nodeSelector"),
+        ("Peer", "string", ".spec.peerIP"),
+        ("Peer-Selector", "string", ".spec.peerSelector"),
+        ("AS", "string", ".spec.asNumber"),
+    ],
+    selectable: &[],
+};
+
+const FILTER: Naming = Naming {
+    kind: Kind::BgpFilter,
+    plural: "bgpfilters",
+    short: "bgpf",
+    about: "Import and export rules for BGP sessions: the first rule that matches decides.",
+    columns: &[],
+    selectable: &[],
+};
+
+/// The whole resource.
+fn schema<T: Checked>(about: &str) -> Schema {
+    let spec = T::Spec::schema().required();
+    Schema::object(vec![
+        ("apiVersion", "The version of this kind's schema.".to_owned(), Schema::text()),
+        ("kind", "The kind.".to_owned(), Schema::text()),
+        ("metadata", String::new(), Schema::of("object")),
+        ("spec", "What is wanted.".to_owned(), spec),
+        ("status", "What became of it.".to_owned(), StatusSpec::schema()),
+    ])
+    .described(about)
+}
+
+/// Two objects for one block would be two owners of it: the name is what the datastore keeps unique.
+fn named_by_cidr(schema: Schema) -> Schema {
+    schema.rule_at(
+        "spec.cidr",
+        "self.metadata.name == (self.spec.cidr.startsWith(':') ? '0' : '') + \
+         self.spec.cidr.replace('.', '-').replace(':', '-').replace('/', '-')",
+        "the CIDR of the resource's name: 10.244.0.64/26 is named 10-244-0-64-26",
+    )
+}
+
+/// A name that nobody looks at would be settings that silently do nothing.
+fn scoped_by_name(schema: Schema) -> Schema {
+    let named = schema.rule(
+        "self.metadata.name == 'default' || self.metadata.name.startsWith('node.')",
+        "metadata.name must be default, or node. and a node's name",
+    );
+    let shared = [
+        "asNumber",
+        "nodeToNodeMeshEnabled",
+        "nodeMeshPassword",
+        "nodeMeshMaxRestartTime",
+        "nodeMeshHoldTime",
+        "nodeMeshKeepaliveTime",
+    ];
+    shared.iter().fold(named, |schema, field| {
+        let rule = format!("self.metadata.name == 'default' || !has(self.spec.{field})");
+        schema.rule_at(&format!("spec.{field}"), &rule, "only in the BGPConfiguration named default")
+    })
+}
+
+fn assemble(naming: &Naming, schema: Schema) -> Value {
+    let (group, version) = API_VERSION.split_once('/').unwrap_or((API_VERSION, ""));
+    let singular = naming.kind.name().to_lowercase();
+    let names = map(vec![
+        ("kind", naming.kind.name().into()),
+        ("listKind", format!("{}List", naming.kind.name()).into()),
+        ("plural", naming.plural.into()),
+        ("singular", singular.into()),
+        ("shortNames", list(vec![naming.short.into()])),
+        ("categories", list(vec!["corduroy".into()])),
+    ]);
+    let mut served = vec![
+        ("name", version.into()),
+        ("served", true.into()),
+        ("storage", true.into()),
+        ("subresources", map(vec![("status", map(Vec::new()))])),
+        ("additionalPrinterColumns", columns(naming.columns)),
+    ];
+    if !naming.selectable.is_empty() {
+        let fields = naming.selectable.iter().map(|path| map(vec![("jsonPath", (*path).into())]));
+        served.push(("selectableFields", list(fields.collect())));
+    }
+    served.push(("schema", map(vec![("openAPIV3Schema", schema.into_value())])));
+    map(vec![
+        ("apiVersion", "apiextensions.k8s.io/v1".into()),
+        ("kind", "CustomResourceDefinition".into()),
+        ("metadata", map(vec![("name", format!("{}.{group}", naming.plural).into())])),
+        (
+            "spec",
+            map(vec![
+                ("group", group.into()),
+                ("scope", "Cluster".into()),
+                ("names", names),
+                ("versions", list(vec![map(served)])),
+            ]),
+        ),
+    ])
+}
+
+fn columns(columns: &[(&str, &str, &str)]) -> Value {
+    let age = ("Age", "date", ".metadata.creationTimestamp");
+    let column = |(heading, kind, path): &(&str, &str, &str)| {
+        map(vec![("name", (*heading).into()), ("type", (*kind).into()), ("jsonPath", (*path).into())])
+    };
+    list(columns.iter().chain([&age]).map(column).collect())
+}
+
+fn map(entries: Vec<(&str, Value)>) -> Value {
+    Value::Mapping(entries.into_iter().map(|(key, value)| (key.into(), value)).collect::<Mapping>())
+}
+
+fn list(items: Vec<Value>) -> Value {
+    Value::Sequence(items)
+}

@@ -150,6 +150,14 @@ pub enum WriteError {
         /// Which.
         key: Key,
     },
+    /// The datastore refuses what the resource says: the same again would be refused again.
+    #[error("{key} is refused: {why}")]
+    Refused {
+        /// Which.
+        key: Key,
+        /// As the datastore says.
+        why: String,
+    },
     /// The datastore can't be reached or written to; trying again later may help.
     #[error("can't write {key}: {why}")]
     Unavailable {

@@ -26,7 +26,7 @@ use corduroy_api::{Event, Kind, Resource, Source, Version, Write, WriteError};
 use rustix::fd::OwnedFd;
 
 use crate::hub::{Hub, lock};
-use crate::{Datastore, Pending, Watch};
+use crate::{Datastore, ListError, Pending, Watch};
 
 mod files;
 mod load;
@@ -126,8 +126,8 @@ impl Datastore for FileStore {
         })
     }
 
-    fn list(&self, kind: Kind) -> Pending<'_, Vec<Resource>> {
-        Box::pin(std::future::ready(self.inner.shared.hub.list(kind)))
+    fn list(&self, kind: Kind) -> Pending<'_, Result<Vec<Resource>, ListError>> {
+        Box::pin(std::future::ready(Ok(self.inner.shared.hub.list(kind))))
     }
 }
 

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use corduroy_api::{Event, Key, Kind, Rejection, Resource, Source};
 use tokio::sync::Notify;
 
-/// The state and who watches it.
+/// What is in force, and who watches it: what a backend is made of. Whatever it learns it says here.
 #[derive(Debug, Default)]
-pub(crate) struct Hub {
+pub struct Hub {
     inner: Mutex<Inner>,
 }
 
@@ -63,6 +63,18 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Everything of these kinds, each from the hub that has it, then whatever changes. `feeder` is kept alive
+    /// meanwhile.
+    #[must_use]
+    pub fn over(hubs: &[(Kind, &Hub)], feeder: Arc<dyn Any + Send + Sync>) -> Self {
+        let kinds = hubs.iter().map(|(kind, _)| *kind).collect();
+        let queue = Arc::new(Queue { kinds, waiting: Mutex::default(), ready: Notify::new() });
+        for (kind, hub) in hubs {
+            hub.attach(*kind, &queue);
+        }
+        Self { queue, _feeder: feeder }
+    }
+
     /// The next event; waits for one.
     pub async fn next(&mut self) -> Event {
         loop {
@@ -84,33 +96,36 @@ impl Watch {
 impl Hub {
     /// Everything of these kinds, then whatever changes. `feeder` is kept alive meanwhile.
     pub(crate) fn watch(&self, kinds: &[Kind], feeder: Arc<dyn Any + Send + Sync>) -> Watch {
-        let queue =
-            Arc::new(Queue { kinds: kinds.to_vec(), waiting: Mutex::default(), ready: Notify::new() });
+        let hubs: Vec<_> = kinds.iter().map(|kind| (*kind, self)).collect();
+        Watch::over(&hubs, feeder)
+    }
+
+    /// Tells a queue everything of a kind, and from now on whatever is new.
+    fn attach(&self, kind: Kind, queue: &Arc<Queue>) {
         let mut inner = lock(&self.inner);
-        for kind in kinds {
-            for resource in inner.resources.values().filter(|r| r.kind() == *kind) {
-                queue.push(Event::Put(resource.clone()));
-            }
-            if let Some(known) = inner.known.get(kind) {
-                queue.push(known.event(*kind));
-            }
+        for resource in inner.resources.values().filter(|r| r.kind() == kind) {
+            queue.push(Event::Put(resource.clone()));
+        }
+        if let Some(known) = inner.known.get(&kind) {
+            queue.push(known.event(kind));
         }
         for (source, rejections) in &inner.rejected {
             queue.push(Event::Rejected { source: source.clone(), rejections: rejections.clone() });
         }
-        inner.watchers.push(Arc::downgrade(&queue));
-        drop(inner);
-        Watch { queue, _feeder: feeder }
+        if !inner.watchers.iter().any(|watcher| std::ptr::eq(watcher.as_ptr(), &raw const **queue)) {
+            inner.watchers.push(Arc::downgrade(queue));
+        }
     }
 
-    /// Everything of a kind.
-    pub(crate) fn list(&self, kind: Kind) -> Vec<Resource> {
+    /// Everything of a kind that is in force.
+    #[must_use]
+    pub fn list(&self, kind: Kind) -> Vec<Resource> {
         lock(&self.inner).resources.values().filter(|r| r.kind() == kind).cloned().collect()
     }
 
     /// Takes events into the state and tells the watchers what is new in them. A change and the decision that led to
     /// it can be made one step by deciding in `f`, which sees the resources in force.
-    pub(crate) fn update<T>(&self, f: impl FnOnce(&BTreeMap<Key, Resource>, &mut Vec<Event>) -> T) -> T {
+    pub fn update<T>(&self, f: impl FnOnce(&BTreeMap<Key, Resource>, &mut Vec<Event>) -> T) -> T {
         let mut inner = lock(&self.inner);
         let mut events = Vec::new();
         let out = f(&inner.resources, &mut events);
@@ -123,7 +138,7 @@ impl Hub {
     }
 
     /// As [`Hub::update`], with nothing to decide.
-    pub(crate) fn say(&self, event: Event) {
+    pub fn say(&self, event: Event) {
         self.update(|_, events| events.push(event));
     }
 }

@@ -8,6 +8,8 @@
 //! * What can't be used is `Rejected` with file, line, field, value and what is allowed, and the last good state stays
 //!   in force.
 //!
+//! A backend is a [`Hub`] and whatever keeps it true. The crate `corduroy-datastore-contract` tests all this over each.
+//!
 //! Resources come out checked (`corduroy_api`), carrying their version in `metadata.resource_version`. A version is
 //! good for comparing and nothing else.
 #![warn(missing_docs)]
@@ -23,11 +25,21 @@ use corduroy_api::{Kind, Resource};
 
 pub use corduroy_api::{Event, Rejection, Source, Version, Why, Write, WriteError};
 pub use file::{FileStore, OpenError};
-pub use hub::Watch;
+pub use hub::{Hub, Watch};
 pub use memory::Memory;
 
 /// A future that a trait object can return.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What there is of a kind can't be had now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} can't be listed: {why}")]
+pub struct ListError {
+    /// Of what.
+    pub kind: Kind,
+    /// As the datastore says.
+    pub why: String,
+}
 
 /// A place where resources live.
 pub trait Datastore: Send + Sync {
@@ -42,5 +54,8 @@ pub trait Datastore: Send + Sync {
     fn write(&self, write: Write) -> Pending<'_, Result<Version, WriteError>>;
 
     /// Everything of a kind as it is now, in order of the names.
-    fn list(&self, kind: Kind) -> Pending<'_, Vec<Resource>>;
+    ///
+    /// # Errors
+    /// The datastore can't be asked.
+    fn list(&self, kind: Kind) -> Pending<'_, Result<Vec<Resource>, ListError>>;
 }

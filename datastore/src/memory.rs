@@ -5,7 +5,7 @@ use std::sync::Arc;
 use corduroy_api::{Event, Key, Kind, Resource, Source, Version, Write, WriteError};
 
 use crate::hub::Hub;
-use crate::{Datastore, Pending, Watch};
+use crate::{Datastore, ListError, Pending, Watch};
 
 /// Resources that live as long as this process. Clones are the same datastore.
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ impl Datastore for Memory {
         Box::pin(std::future::ready(self.apply(write)))
     }
 
-    fn list(&self, kind: Kind) -> Pending<'_, Vec<Resource>> {
-        Box::pin(std::future::ready(self.hub.list(kind)))
+    fn list(&self, kind: Kind) -> Pending<'_, Result<Vec<Resource>, ListError>> {
+        Box::pin(std::future::ready(Ok(self.hub.list(kind))))
     }
 }

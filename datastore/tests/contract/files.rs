@@ -60,7 +60,7 @@ async fn a_bad_field_names_file_line_field_value_and_what_is_allowed_and_the_las
         ]
         .map(|text| format!("pools.yaml: {text}"))
     );
-    let listed = store.list(Kind::IpPool).await;
+    let listed = store.list(Kind::IpPool).await.unwrap();
     let cidrs: Vec<_> = listed.iter().map(|r| r.key().to_string()).collect();
     assert_eq!(cidrs, ["IPPool/a", "IPPool/b"], "the last good state is in force");
     dir.write("pools.yaml", &good);
@@ -79,7 +79,7 @@ async fn text_that_is_no_yaml_keeps_what_the_file_had_and_says_on_which_line() {
     let said = rejections(&mut watch, &dir, "the syntax error").await;
     assert_eq!(said.len(), 1);
     assert!(said[0].starts_with("all.yaml: line 9: not YAML: "), "{said:?}");
-    assert_eq!(store.list(Kind::IpPool).await.len(), 2, "b is still there");
+    assert_eq!(store.list(Kind::IpPool).await.unwrap().len(), 2, "b is still there");
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn an_emptied_file_loses_nothing_and_a_deleted_one_everything() {
         rejections(&mut watch, &dir, "the empty file").await,
         ["a.yaml: it is empty but held resources; to remove them, delete it"]
     );
-    assert_eq!(store.list(Kind::IpPool).await.len(), 1);
+    assert_eq!(store.list(Kind::IpPool).await.unwrap().len(), 1);
     fs::remove_file(dir.path().join("a.yaml")).unwrap();
     assert_eq!(next(&mut watch, "its end").await, Event::Gone(resource(&pool("a", "10.1.0.0/16")).key()));
     assert_eq!(rejections(&mut watch, &dir, "that all is well").await, Vec::<String>::new());
@@ -148,7 +148,7 @@ async fn what_cannot_be_read_is_rejected_with_the_systems_word_and_the_rest_goes
             "link.yaml: can't be read: No such file or directory (os error 2)",
         ]
     );
-    assert_eq!(store.list(Kind::IpPool).await.len(), 1);
+    assert_eq!(store.list(Kind::IpPool).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn a_write_changes_its_own_document_and_leaves_the_rest_of_the_file_alone(
     );
     dir.write("pools.yaml", &text);
     let store = FileStore::open(dir.path()).unwrap();
-    let mut found = store.list(Kind::IpPool).await;
+    let mut found = store.list(Kind::IpPool).await.unwrap();
     let old = found.remove(1);
     let version = old.metadata().resource_version.clone().unwrap();
     let new = resource(&pool("b", "10.9.0.0/16")).at_version(version);
@@ -189,7 +189,7 @@ async fn a_write_changes_its_own_document_and_leaves_the_rest_of_the_file_alone(
     assert!(now.ends_with(&format!("---\n# the third\n{}", pool("c", "10.3.0.0/16 # by hand"))), "{now}");
     assert!(now.contains("cidr: 10.9.0.0/16"), "{now}");
     store.write(Write::Delete { key: old.key(), version }).await.unwrap();
-    let left: Vec<_> = store.list(Kind::IpPool).await.iter().map(|r| r.key().name).collect();
+    let left: Vec<_> = store.list(Kind::IpPool).await.unwrap().iter().map(|r| r.key().name).collect();
     assert_eq!(left, ["a", "c"]);
     let made = store.write(Write::Create(resource(&pool("d", "10.4.0.0/16")))).await.unwrap();
     assert!(dir.read("ippool.d.yaml").contains("cidr: 10.4.0.0/16"));
@@ -207,7 +207,7 @@ async fn a_change_by_hand_after_the_reading_is_a_conflict() {
     let dir = Directory::new();
     dir.write("a.yaml", &pool("a", "10.1.0.0/16"));
     let store = FileStore::open(dir.path()).unwrap();
-    let old = store.list(Kind::IpPool).await.remove(0);
+    let old = store.list(Kind::IpPool).await.unwrap().remove(0);
     dir.write("a.yaml", &pool("a", "10.2.0.0/16"));
     let version = Version(old.metadata().resource_version.clone().unwrap());
     let late = store.write(Write::Delete { key: old.key(), version }).await;
@@ -261,7 +261,7 @@ async fn a_directory_that_goes_away_is_unavailable_and_comes_back_in_sync() {
     })
     .await;
     assert!(why.ends_with("store: No such file or directory (os error 2)"), "{why}");
-    assert_eq!(store.list(Kind::IpPool).await.len(), 1, "what was read stays in force");
+    assert_eq!(store.list(Kind::IpPool).await.unwrap().len(), 1, "what was read stays in force");
     fs::write(away.join("a.yaml"), pool("a", "10.2.0.0/16")).unwrap();
     fs::rename(&away, &here).unwrap();
     assert_eq!(cidr(&mut watch, "a").await, "10.2.0.0/16");
@@ -286,7 +286,7 @@ async fn a_secret_changed_by_hand_or_unreadable_is_told_like_a_file() {
         rejections(&mut watch, &dir, "the folder").await,
         ["secrets: Secret/bgp: can't be read: folder: not a plain file"]
     );
-    assert_eq!(store.list(Kind::Secret).await.len(), 1, "the last good state is in force");
+    assert_eq!(store.list(Kind::Secret).await.unwrap().len(), 1, "the last good state is in force");
 }
 
 #[test]

@@ -141,7 +141,10 @@ impl Claims {
                     self.contested.insert(cidr, now + CONTESTED);
                 }
             }
-            WriteError::NotFound { .. } | WriteError::NoVersion { .. } | WriteError::Unavailable { .. } => {
+            WriteError::NotFound { .. }
+            | WriteError::NoVersion { .. }
+            | WriteError::Refused { .. }
+            | WriteError::Unavailable { .. } => {
                 let pause = self.trouble.get(&pool).map_or(PAUSE.0, |t| (t.pause * 2).min(PAUSE.1));
                 let why = error.to_string();
                 self.trouble.insert(pool, Trouble { until: Some(now + pause), pause, why });

@@ -11,6 +11,7 @@
 //! | [`view`], [`status`], [`http`] | questions of `cordctl`, Prometheus and health checks |
 //! | [`config`], [`identity`], [`lock`] | what is settled before the start |
 //! | [`signals`] | the wish that it ends |
+//! | [`install`] | plugin and network on the node, and everything of ours off it again |
 #![warn(missing_docs)]
 
 pub mod bgp;
@@ -19,6 +20,7 @@ pub mod config;
 pub mod feed;
 pub mod http;
 pub mod identity;
+pub mod install;
 pub mod journal;
 pub mod kernel;
 pub mod lock;

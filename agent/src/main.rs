@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use corduroy_agent::config::{self, Config};
 use corduroy_agent::identity;
+use corduroy_agent::install::{Place, install, uninstall};
 use corduroy_agent::journal::{self, JournalFile};
 use corduroy_agent::lock::Lock;
 use corduroy_agent::run::{Beginning, run};
+use corduroy_agent::signals::Signals;
 use corduroy_agent_core::endpoints::{Endpoints, Settings};
 use corduroy_agent_core::ipam::Owner;
 use tracing_subscriber::EnvFilter;
@@ -28,10 +30,38 @@ struct Arguments {
     /// Only say whether the configuration is in order.
     #[arg(long)]
     check: bool,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+/// What is done instead of running.
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Puts the CNI plugin, and behind it the network that names it, on this node.
+    Install {
+        #[command(flatten)]
+        place: Place,
+        /// The directory with the plugin; that of this program by default.
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
+    /// Takes network, interfaces, routes, rules, plugin and files off this node. No agent may run.
+    Uninstall {
+        #[command(flatten)]
+        place: Place,
+        /// Then wait for SIGTERM: in a DaemonSet, whose pods must not end.
+        #[arg(long)]
+        wait: bool,
+    },
 }
 
 fn main() -> ExitCode {
-    match start(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    let result = match &arguments.task {
+        None => start(&arguments),
+        Some(task) => perform(task),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("corduroy-agent: {error:#}");
@@ -59,6 +89,21 @@ fn start(arguments: &Arguments) -> Result<()> {
     // A task that writes to a datastore that hangs must not keep the process.
     runtime.shutdown_background();
     Ok(result?)
+}
+
+fn perform(task: &Task) -> Result<()> {
+    let mut say = |line: String| println!("{line}");
+    match task {
+        Task::Install { place, from } => Ok(install(place, from.as_deref(), &mut say)?),
+        Task::Uninstall { place, wait } => {
+            uninstall(place, &mut say)?;
+            if *wait {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(async { anyhow::Ok(Signals::new()?.next().await) })?;
+            }
+            Ok(())
+        }
+    }
 }
 
 /// The pods, as a former run of this boot left them.

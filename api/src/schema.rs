@@ -29,10 +29,10 @@ pub(crate) const KEEPALIVE: &str = "less than the hold time";
 
 /// A keepalive must come before the peer's patience ends. Fields that are no spans are refused by themselves.
 pub(crate) fn keepalive_fits(keepalive: &str, hold: &str) -> String {
+    let patience = format!("(has(self.{hold}) ? self.{hold} : '90s')");
     format!(
-        "!has(self.{keepalive}) || !self.{keepalive}.matches('{SPAN}') || \
-         !self.?{hold}.orValue('90s').matches('{SPAN}') || duration(self.?{hold}.orValue('90s')) == duration('0s') || \
-         duration(self.{keepalive}) < duration(self.?{hold}.orValue('90s'))"
+        "!has(self.{keepalive}) || !self.{keepalive}.matches('{SPAN}') || !{patience}.matches('{SPAN}') || \
+         duration({patience}) == duration('0s') || duration(self.{keepalive}) < duration({patience})"
     )
 }
 
@@ -309,7 +309,7 @@ impl Schema {
     pub fn seconds(self, least: u64, most: u64, or_zero: bool) -> Self {
         let zero = if or_zero { "duration(self) == duration('0s') || " } else { "" };
         let rule = format!(
-            "self.matches('{SPAN}') && duration(self) == duration(string(duration(self).getSeconds()) + 's') && \
+            "self.matches('{SPAN}') && duration(self).getMilliseconds() % 1000 == 0 && \
              ({zero}duration(self) >= duration('{least}s') && duration(self) <= duration('{most}s'))"
         );
         let zero = if or_zero { "0s, or " } else { "" };

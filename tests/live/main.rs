@@ -6,6 +6,7 @@ mod bad_input;
 mod cni;
 mod fabric;
 mod harness;
+mod install;
 mod interop;
 mod ipip;
 mod reflector;

@@ -1,10 +1,12 @@
 //! Manifests and documented resources that say what the code says.
 
+use std::collections::BTreeSet;
+
 use corduroy_api::{API_VERSION, Resource, yaml};
 use corduroy_tests::manifests::{FOLDER, definitions};
 
 use crate::Verdict;
-use crate::repository::{exists, files, read};
+use crate::repository::{exists, files, join, read};
 
 #[test]
 fn the_definitions_of_our_kinds_are_those_of_the_code() {
@@ -44,6 +46,36 @@ fn resources_in_documents_and_manifests_are_valid() {
     }
     assert!(seen >= 3, "only {seen} resources were found: are they looked for in the right way?");
     verdict.pass(&["resource"]);
+}
+
+/// A file that no kustomization names is applied by nobody, and one that is not there breaks all that name it.
+#[test]
+fn every_manifest_is_part_of_a_kustomization() {
+    let verdict = Verdict::default();
+    let manifests: Vec<_> = files().iter().filter(|path| path.starts_with("manifests/")).collect();
+    let mut named = BTreeSet::new();
+    for path in manifests.iter().filter(|path| path.ends_with("/kustomization.yaml")) {
+        let dir = path.trim_end_matches("/kustomization.yaml");
+        let text = read(path);
+        let value = yaml::documents(&text)[0].parse().unwrap();
+        let generated = value["configMapGenerator"].as_sequence().into_iter().flatten();
+        let generated = generated.flat_map(|map| map["files"].as_sequence().into_iter().flatten());
+        for name in value["resources"].as_sequence().into_iter().flatten().chain(generated) {
+            let target = join(dir, name.as_str().unwrap());
+            let file = if target.ends_with(".yaml") { target } else { join(&target, "kustomization.yaml") };
+            if !exists(&file) {
+                verdict.breach("kustomization", path, 1, &format!("names {file}, which is not there"));
+            }
+            named.insert(file);
+        }
+    }
+    for path in manifests.iter().filter(|path| !path.ends_with("/kustomization.yaml")) {
+        if !named.contains(*path) {
+            verdict.breach("kustomization", path, 1, "is named by no kustomization");
+        }
+    }
+    assert!(named.len() > 10, "only {} files are named", named.len());
+    verdict.pass(&["kustomization"]);
 }
 
 /// The YAML in a file, with the number of lines before it.

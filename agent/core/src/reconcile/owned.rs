@@ -9,7 +9,7 @@
 //! | set, chain, rule | it is in table `inet corduroy` |
 //! | sysctl | never: we set some, and remove none |
 
-use corduroy_kernel::{LinkName, State};
+use corduroy_kernel::{LinkName, Op, State, nft};
 
 use crate::key::Key;
 
@@ -31,6 +31,17 @@ pub fn keys(state: &State) -> impl Iterator<Item = Key> + '_ {
     let routes = state.routes.keys().map(|dst| Key::Route(*dst));
     let stray = state.stray_routes.iter().map(|(dst, metric)| Key::StrayRoute(*dst, *metric));
     links.chain(addresses).chain(neighbours).chain(fdb).chain(routes).chain(stray).chain(nft_keys(state))
+}
+
+/// What takes everything away that is ours. Interfaces come first, the rules last: a pod must not be without its rules
+/// while it can send. Addresses, neighbours and FDB entries go with their interface.
+#[must_use]
+pub fn removal(state: &State) -> Vec<Op> {
+    let links = state.links.keys().filter(|dev| dev.is_ours()).map(|dev| Op::DeleteLink(*dev));
+    let routes = state.routes.keys().map(|dst| Op::DeleteRoute(*dst));
+    let stray = state.stray_routes.iter().map(|(dst, metric)| Op::DeleteStrayRoute(*dst, *metric));
+    let table = state.nft.iter().map(|_| Op::Nft(vec![nft::Change::DeleteTable]));
+    links.chain(routes).chain(stray).chain(table).collect()
 }
 
 fn nft_keys(state: &State) -> impl Iterator<Item = Key> + '_ {

@@ -1,0 +1,165 @@
+//! The CNI plugin on a node: put there, and everything of ours taken away again.
+//!
+//! ```text
+//! install:    plugin ─► /opt/cni/bin, then the network ─► /etc/cni/net.d      what is named first is there first
+//! uninstall:  network, then interfaces, routes, rules, then the plugin, run and state directory
+//! ```
+//! A runtime takes a network into use the moment its file is there, so that file comes last and goes first. Each file
+//! is written beside its place, synced, and renamed: nobody ever sees half of one, and a plugin that is being run can
+//! be replaced. A file that says the same already is left alone: a runtime reads the directory anew on every change.
+//!
+//! Both can be run again at any time, also after one that was cut off.
+
+mod network;
+mod remove;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::lock::LockError;
+pub use remove::uninstall;
+
+/// The name of the plugin's file.
+const PLUGIN: &str = "corduroy";
+/// The name of the network's file. Runtimes take the first by name.
+const NETWORK: &str = "10-corduroy.conflist";
+
+/// Where things are on a node.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    /// The directory of CNI plugins.
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    pub plugins: PathBuf,
+    /// The directory of CNI network configurations.
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    pub networks: PathBuf,
+    /// The agent's runDir.
+    #[arg(long, value_name = "DIR", default_value = "/run/corduroy")]
+    pub run_dir: PathBuf,
+    /// The agent's stateDir.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/corduroy")]
+    pub state_dir: PathBuf,
+}
+
+/// Why it is not done. What was done before stays; run it again once the reason is gone.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// A file or directory.
+    #[error("{doing} {path}: {why}")]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// As the system says.
+        why: io::Error,
+    },
+    /// An agent runs, or that can't be told.
+    #[error(transparent)]
+    Agent(#[from] LockError),
+    /// The kernel could not be asked.
+    #[error("kernel: {0}")]
+    Kernel(#[from] corduroy_kernel_linux::KernelError),
+    /// The kernel keeps something.
+    #[error("kernel: {count} things of ours could not be removed, the first of them: {first}")]
+    Stays {
+        /// How many.
+        count: usize,
+        /// What and why.
+        first: String,
+    },
+}
+
+/// Puts plugin and network on the node. `from` is the directory with the plugin, without it that of this program. What
+/// is done is told line by line.
+///
+/// # Errors
+/// [`InstallError::File`].
+pub fn install(place: &Place, from: Option<&Path>, say: &mut dyn FnMut(String)) -> Result<(), InstallError> {
+    let source = match from {
+        Some(dir) => dir.join(PLUGIN),
+        None => beside()?.join(PLUGIN),
+    };
+    let plugin = fs::read(&source).map_err(failed("read", &source))?;
+    fs::create_dir_all(&place.plugins).map_err(failed("make", &place.plugins))?;
+    fs::create_dir_all(&place.networks).map_err(failed("make", &place.networks))?;
+    put(&place.plugins.join(PLUGIN), &plugin, 0o755, say)?;
+    let network = network::network(&place.plugins, &place.run_dir);
+    put(&place.networks.join(NETWORK), network.as_bytes(), 0o644, say)?;
+    for name in network::before(&place.networks, NETWORK) {
+        let path = place.networks.join(name);
+        say(format!(
+            "{} comes before ours: the runtime uses that network until you remove it",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+fn beside() -> Result<PathBuf, InstallError> {
+    let this = Path::new("/proc/self/exe");
+    let mut path = fs::read_link(this).map_err(failed("read", this))?;
+    path.pop();
+    Ok(path)
+}
+
+/// Has `path` be a file with this content and mode, at once or not at all.
+fn put(path: &Path, content: &[u8], mode: u32, say: &mut dyn FnMut(String)) -> Result<(), InstallError> {
+    if is_so(path, content, mode) {
+        say(format!("{} is there", path.display()));
+        return Ok(());
+    }
+    let beside = unfinished(path);
+    let written = write(&beside, content, mode)
+        .map_err(failed("write", &beside))
+        .and_then(|()| fs::rename(&beside, path).map_err(failed("write", path)))
+        .and_then(|()| sync_directory(path).map_err(failed("sync the directory of", path)));
+    if written.is_err() {
+        // The reason is already known; what can't be removed is overwritten by the next run.
+        let _ = fs::remove_file(&beside);
+    }
+    written?;
+    say(format!("{} written", path.display()));
+    Ok(())
+}
+
+/// Where a file is written until it is whole. No runtime takes such a name for a network or a plugin.
+fn unfinished(path: &Path) -> PathBuf {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    path.with_file_name(format!(".{name}.unfinished"))
+}
+
+fn is_so(path: &Path, content: &[u8], mode: u32) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    metadata.is_file()
+        && metadata.permissions().mode() & 0o7777 == mode
+        && fs::read(path).is_ok_and(|there| there == content)
+}
+
+fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    // What a run that was cut off has left may be a link to anywhere.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(content)?;
+    // The mode at creation is narrowed by the umask.
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.sync_all()
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InstallError {
+    move |why| InstallError::File { doing, path: path.to_owned(), why }
+}
+
+#[cfg(test)]
+mod tests;

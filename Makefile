@@ -15,7 +15,8 @@ root := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 as_root := $(if $(root),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(root)")
 built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 
-.PHONY: demo test setup fmt clippy tidy unit sim fuzz examples binaries live interop manifests doctest doc check bench mutants
+.PHONY: demo test setup fmt clippy tidy unit sim fuzz examples binaries live interop manifests doctest doc check bench \
+	mutants kube-bins
 
 # Two racks, three nodes, pods, BIRD, GoBGP and a reflector in network namespaces, shown at work. KEEP=1 leaves them up
 # until Enter is pressed.
@@ -82,6 +83,11 @@ doctest:
 
 doc:
 	@$(stage) doc env RUSTDOCFLAGS="-D warnings" $(cargo) doc $(locked) --quiet --workspace --no-deps
+
+# The programs of a Kubernetes cluster, from source: minutes the first time, nothing later.
+kube-bins:
+	@$(stage) setup tests/tools/setup.sh kube
+	@$(stage) kube-bins tests/tools/kube-bins.sh
 
 # Plants bugs, one at a time, and shows that the test named with each notices. MUTANTS="one two" picks some.
 mutants: setup

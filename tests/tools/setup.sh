@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building and testing need on Debian 12, as root or through sudo. Quick when all of it is there.
+# setup.sh [kube]: installs what building and testing need on Debian 12, as root or through sudo; with `kube` also what
+# the test cluster needs. Quick when all of it is there.
 # No daemon is started: tests start their own, in network namespaces.
 set -euo pipefail
 
@@ -15,6 +16,8 @@ packages=(
     # instruction counts
     valgrind
 )
+# to run containers, and to go with them into images; to make certificates
+[ "${1:-}" != kube ] || packages+=(containerd curl dash openssl runc)
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -49,7 +52,7 @@ if [ "${#wanted[@]}" -gt 0 ]; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y "${wanted[@]}" >/dev/null
     # Nor at the next boot, where this machine has a service manager at all.
     if [ -d /run/systemd/system ]; then
-        for service in bird frr gobgpd openbgpd exabgp; do
+        for service in bird containerd frr gobgpd openbgpd exabgp; do
             [[ " ${wanted[*]} " == *" ${service/bird/bird2} "* ]] && as_root systemctl disable -q "$service" || true
         done
     fi

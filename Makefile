@@ -16,7 +16,7 @@ as_root := $(if $(root),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" C
 built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 
 .PHONY: demo test setup fmt clippy tidy unit sim fuzz examples binaries live interop manifests doctest doc check bench \
-	mutants kube-bins
+	mutants kube-bins kube-up kube-down e2e
 
 # Two racks, three nodes, pods, BIRD, GoBGP and a reflector in network namespaces, shown at work. KEEP=1 leaves them up
 # until Enter is pressed.
@@ -88,6 +88,18 @@ doc:
 kube-bins:
 	@$(stage) setup tests/tools/setup.sh kube
 	@$(stage) kube-bins tests/tools/kube-bins.sh
+
+# A cluster of real components in network namespaces, to look at: NODES of them, with STAND_IN=1 on Debian's CNI plugins.
+NODES ?= 2
+kube-up: kube-bins binaries
+	@$(root) env STAND_IN=$(STAND_IN) $(CARGO_TARGET_DIR)/debug/kube up $(NODES)
+
+kube-down:
+	@$(root) $(CARGO_TARGET_DIR)/debug/kube down
+
+# Tests on such clusters.
+e2e: kube-bins binaries
+	@$(stage) e2e env $(as_root) $(built) RUST_TEST_THREADS=2 $(cargo) test $(locked) --quiet --workspace --test e2e
 
 # Plants bugs, one at a time, and shows that the test named with each notices. MUTANTS="one two" picks some.
 mutants: setup

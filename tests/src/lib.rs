@@ -24,6 +24,7 @@ pub mod cni;
 pub mod daemons;
 pub mod fabric;
 pub mod interop;
+pub mod kube;
 pub mod manifests;
 pub mod probe;
 pub mod process;

@@ -124,7 +124,8 @@ impl Drop for Process {
     }
 }
 
-fn remember(title: &str, log: &Path) {
+/// Has the end of a file shown with those of this thread's processes when its test fails.
+pub(crate) fn remember(title: &str, log: &Path) {
     LOGS.with_borrow_mut(|logs| {
         logs.retain(|(_, path)| path != log);
         logs.push((title.to_owned(), log.to_owned()));

@@ -41,7 +41,9 @@ impl Segment {
             Self::Outside => 3,
         }
     }
-    fn name(self) -> &'static str {
+    /// What it is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::A => "rack-a",
             Self::B => "rack-b",
@@ -94,6 +96,12 @@ impl Fabric {
         &self.router
     }
 
+    /// A directory on disk that goes with the fabric.
+    #[track_caller]
+    pub fn disk(&self, label: &str) -> PathBuf {
+        self.net.disk(label)
+    }
+
     /// The directory that is the datastore.
     #[must_use]
     pub fn store(&self) -> &Path {
@@ -111,6 +119,11 @@ impl Fabric {
         host.ip(&format!("route add default via {}", segment.v4(1)));
         host.ip(&format!("-6 route add default via {}", segment.v6(1)));
         host
+    }
+
+    /// Takes a host away, cable and all.
+    pub fn unplug(&self, host: &Namespace) {
+        self.net.remove(host);
     }
 
     /// A node, number `n` of `segment`, its agent not started yet.

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const ROOT: &str = "/run/corduroy-tests";
+/// For what would fill memory: /run is often a tmpfs.
+const DISK: &str = "/var/tmp/corduroy-tests";
 const SWEEP: &str = include_str!("sweep.sh");
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -14,6 +16,7 @@ static COUNTER: AtomicU32 = AtomicU32::new(0);
 /// The ledger of this process.
 struct Ledger {
     dir: PathBuf,
+    disk: PathBuf,
     /// The guardian sweeps when this pipe closes, that is, when we are gone.
     _guardian: Child,
 }
@@ -22,6 +25,14 @@ struct Ledger {
 pub(super) fn directory(label: &str) -> PathBuf {
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
     let dir = ledger().dir.join(format!("{n}-{label}"));
+    make(&dir);
+    dir
+}
+
+/// A fresh directory on disk.
+pub(super) fn disk(label: &str) -> PathBuf {
+    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let dir = ledger().disk.join(format!("{n}-{label}"));
     make(&dir);
     dir
 }
@@ -49,20 +60,22 @@ fn ledger() -> &'static Ledger {
         );
         sweep_the_dead();
         let pid = std::process::id();
-        let dir = Path::new(ROOT).join(format!("{pid}-{}", started(pid).unwrap_or_default()));
+        let id = format!("{pid}-{}", started(pid).unwrap_or_default());
+        let (dir, disk) = (Path::new(ROOT).join(&id), Path::new(DISK).join(&id));
         make(&dir.join("netns"));
-        let guardian = guard(&dir);
-        Ledger { dir, _guardian: guardian }
+        let guardian = guard(&dir, &disk);
+        Ledger { dir, disk, _guardian: guardian }
     })
 }
 
 /// A shell that waits until we are gone and then sweeps; in a process group of its own, so that Ctrl-C spares it.
-fn guard(dir: &Path) -> Child {
+fn guard(dir: &Path, disk: &Path) -> Child {
     use std::os::unix::process::CommandExt as _;
 
     let script = format!("cat >/dev/null\n{SWEEP}");
     let mut guardian = Command::new("/bin/sh");
-    guardian.args(["-c", &script, "corduroy-tests-guardian"]).arg(dir).current_dir("/").process_group(0);
+    guardian.args(["-c", &script, "corduroy-tests-guardian"]).arg(dir).arg(disk);
+    guardian.current_dir("/").process_group(0);
     guardian.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     guardian.spawn().unwrap_or_else(|e| panic!("can't start /bin/sh: {e}"))
 }
@@ -74,7 +87,7 @@ fn sweep_the_dead() {
         let Ok(pid) = pid.parse() else { continue };
         if started(pid).as_deref() != Some(start) {
             let mut sweep = Command::new("/bin/sh");
-            sweep.args(["-c", SWEEP, "sweep"]).arg(entry.path());
+            sweep.args(["-c", SWEEP, "sweep"]).arg(entry.path()).arg(Path::new(DISK).join(&name));
             let _ = sweep.status();
         }
     }

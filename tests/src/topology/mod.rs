@@ -20,10 +20,10 @@
 //! # Nothing stays behind
 //! All that a run makes is entered first in a *ledger*, a directory under `/run/corduroy-tests` named by the process
 //! id and its start time: the names of its namespaces, and the directories of their daemons. One shell script undoes
-//! a ledger (kills what lives in its namespaces, deletes them, deletes the directory), and three call it: dropping a
-//! [`Topology`] removes its own part; a guardian process that holds the end of a pipe from us wakes up when we die, of
-//! whatever (Ctrl-C, `kill -9`); and each start sweeps ledgers whose owner lives no more, should a guardian have died
-//! too.
+//! a ledger (kills what lives in its namespaces, deletes them and the cgroups of their name, deletes the directory and
+//! its companion on disk), and three see to it: dropping a [`Topology`] removes its own part; a guardian process that
+//! holds the end of a pipe from us wakes up when we die, of whatever (Ctrl-C, `kill -9`); and each start sweeps ledgers
+//! whose owner lives no more, should a guardian have died too.
 
 mod ledger;
 mod namespace;
@@ -42,6 +42,7 @@ pub struct Topology {
     label: String,
     dir: PathBuf,
     namespaces: Mutex<Vec<Namespace>>,
+    disks: Mutex<Vec<PathBuf>>,
 }
 
 impl Topology {
@@ -50,7 +51,15 @@ impl Topology {
     #[must_use]
     pub fn new(label: &str) -> Self {
         let dir = ledger::directory(label);
-        Self { label: label.to_owned(), dir, namespaces: Mutex::new(Vec::new()) }
+        Self { label: label.to_owned(), dir, namespaces: Mutex::new(Vec::new()), disks: Mutex::default() }
+    }
+
+    /// A new directory on disk, for what is too big for memory; it goes with the network.
+    #[track_caller]
+    pub fn disk(&self, label: &str) -> PathBuf {
+        let dir = ledger::disk(&format!("{}-{label}", self.label));
+        self.disks.lock().expect("no holder of this lock panics").push(dir.clone());
+        dir
     }
 
     /// A new namespace with `lo` up, called `label` within this network.
@@ -60,6 +69,13 @@ impl Topology {
         let namespace = Namespace::create(&format!("{}-{label}", self.label), label, dir);
         self.namespaces.lock().expect("no holder of this lock panics").push(namespace.clone());
         namespace
+    }
+
+    /// Takes a namespace out again, with what lives in it and the other ends of its cables.
+    pub fn remove(&self, namespace: &Namespace) {
+        namespace.remove();
+        let mut all = self.namespaces.lock().expect("no holder of this lock panics");
+        all.retain(|other| other.name() != namespace.name());
     }
 
     /// A cable: a veth pair with both ends up, `a_dev` in `a` and `b_dev` in `b`.
@@ -97,6 +113,9 @@ impl Drop for Topology {
         for namespace in &namespaces {
             namespace.remove();
         }
-        let _ = std::fs::remove_dir_all(&self.dir);
+        let disks = std::mem::take(&mut *self.disks.lock().unwrap_or_else(|e| e.into_inner()));
+        for dir in disks.iter().chain([&self.dir]) {
+            let _ = std::fs::remove_dir_all(dir);
+        }
     }
 }

@@ -117,7 +117,7 @@ raw! {
     } => .rule_at(
             "matchOperator",
             "has(self.cidr) == has(self.matchOperator)",
-            "cidr and matchOperator belong together",
+            "there with cidr, and left out without it",
         )
         .rule_at(
             "operations",

@@ -154,7 +154,7 @@ raw! {
         .rule_at(
             "peerIP",
             "has(self.peerIP) != has(self.peerSelector)",
-            "either peerIP (an address) or peerSelector (nodes by label)",
+            "there (an address) or else peerSelector (nodes by label), and not both",
         )
         .rule_at(
             "asNumber",

@@ -124,12 +124,12 @@ raw! {
         address_v6: String = "addressV6" => .address(6),
         /// Its MAC.
         mac_v6: String = "macV6" => .mac(),
-    } => .rule_at("mac", "has(self.address) == has(self.mac)", "address and mac belong together")
-        .rule_at("macV6", "has(self.addressV6) == has(self.macV6)", "addressV6 and macV6 belong together")
+    } => .rule_at("mac", "has(self.address) == has(self.mac)", "there with address, and left out without it")
+        .rule_at("macV6", "has(self.addressV6) == has(self.macV6)", "there with addressV6, and left out without it")
         .rule_at(
             "address",
             "has(self.address) || has(self.addressV6)",
-            "address and mac, addressV6 and macV6, or both pairs",
+            "there with mac, or else addressV6 with macV6",
         )
 }
 

@@ -49,7 +49,7 @@ raw! {
         /// The owner's identity.
         node_uid: String = "nodeUID" => .required().least(1).most(253),
         /// The owner's count of claims.
-        epoch: u64 = "epoch" => .required().range(1, i64::MAX.unsigned_abs()),
+        epoch: u64 = "epoch" => .required().from(1),
     }
 }
 

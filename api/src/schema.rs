@@ -184,7 +184,13 @@ impl Schema {
         self.with("minimum", least).with("maximum", most)
     }
 
-    /// A CEL expression over `self` that must hold, and what is allowed, for whom it does not.
+    /// A whole number not below this one.
+    #[must_use]
+    pub fn from(self, least: u64) -> Self {
+        self.with("minimum", least)
+    }
+
+    /// A CEL expression over `self` that must hold, and what it must be, for whom it does not.
     #[must_use]
     pub fn rule(self, rule: &str, allowed: &str) -> Self {
         self.push(rule, allowed, None)
@@ -199,7 +205,7 @@ impl Schema {
     fn push(mut self, rule: &str, allowed: &str, field: Option<&str>) -> Self {
         let mut entry = Mapping::new();
         entry.insert("rule".into(), rule.into());
-        entry.insert("message".into(), allowed.into());
+        entry.insert("message".into(), format!("must be {allowed}").into());
         if let Some(field) = field {
             entry.insert("fieldPath".into(), format!(".{field}").into());
         }
@@ -214,14 +220,14 @@ impl Schema {
     /// It never changes.
     #[must_use]
     pub fn immutable(self) -> Self {
-        self.rule("self == oldSelf", "immutable: delete the resource and make another")
+        self.rule("self == oldSelf", "as it was: delete the resource and make another")
     }
 
     /// A field of this mapping that never changes, comes or goes.
     #[must_use]
     pub fn constant(self, field: &str) -> Self {
         let rule = format!("has(self.{field}) == has(oldSelf.{field})");
-        self.rule_at(field, &rule, "immutable: it can neither be added nor taken away")
+        self.rule_at(field, &rule, "as it was: it can be neither added nor taken away")
     }
 
     /// A prefix without host bits.
@@ -348,8 +354,8 @@ impl Schema {
         let family_rule =
             format!("self.all(r, !has(r.cidr) || !isCIDR(r.cidr) || cidr(r.cidr).ip().family() != {other})");
         self.most(128)
-            .rule(&family_rule, &format!("cidr: an IPv{family} CIDR in a V{family} rule"))
-            .rule(&lengths, &format!("prefixLength: lengths from 0 to {longest}"))
+            .rule(&family_rule, &format!("rules with IPv{family} CIDRs only"))
+            .rule(&lengths, &format!("rules with prefix lengths from 0 to {longest}"))
     }
 
     /// A selector.

@@ -160,7 +160,8 @@ fn schema<T: Checked>(about: &str) -> Schema {
     Schema::object(vec![
         ("apiVersion", "The version of this kind's schema.".to_owned(), Schema::text()),
         ("kind", "The kind.".to_owned(), Schema::text()),
-        ("metadata", String::new(), Schema::of("object")),
+        // The name is named so that a rule may point at it.
+        ("metadata", String::new(), Schema::object(vec![("name", String::new(), Schema::text())])),
         ("spec", "What is wanted.".to_owned(), spec),
         ("status", "What became of it.".to_owned(), StatusSpec::schema()),
     ])
@@ -179,9 +180,10 @@ fn named_by_cidr(schema: Schema) -> Schema {
 
 /// A name that nobody looks at would be settings that silently do nothing.
 fn scoped_by_name(schema: Schema) -> Schema {
-    let named = schema.rule(
+    let named = schema.rule_at(
+        "metadata.name",
         "self.metadata.name == 'default' || self.metadata.name.startsWith('node.')",
-        "metadata.name must be default, or node. and a node's name",
+        "default, or node. and a node's name",
     );
     let shared = [
         "asNumber",
@@ -193,7 +195,11 @@ fn scoped_by_name(schema: Schema) -> Schema {
     ];
     shared.iter().fold(named, |schema, field| {
         let rule = format!("self.metadata.name == 'default' || !has(self.spec.{field})");
-        schema.rule_at(&format!("spec.{field}"), &rule, "only in the BGPConfiguration named default")
+        schema.rule_at(
+            &format!("spec.{field}"),
+            &rule,
+            "left out: only the BGPConfiguration named default has it",
+        )
     })
 }
 

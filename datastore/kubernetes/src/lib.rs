@@ -1,0 +1,209 @@
+//! Resources in a Kubernetes API server, and the few core objects that a node's agent needs of it.
+//!
+//! ```text
+//! API server ─► reflect (list, watch, pause) ─► Change<object> ─► shelf (check, compare) ─► Hub of the kind ─► Watch
+//!            ◄─ write (create, JSON patch, delete, each on a version)
+//! ```
+//! Our kinds are custom resources of `corduroy.dev/v1alpha1`, each under the lower-case plural of its name
+//! (`ippools`, `bgppeers`, …), without a namespace. Of the core there are the Secrets that a BGPPeer or
+//! BGPConfiguration names, in our own namespace, and this node's own Node.
+//!
+//! * **What is watched is what somebody watches.** A kind has one watch on the server, however many watch it here, and
+//!   none when nobody does.
+//! * **Each kind is on its own.** A missing definition or a denied right makes one kind `Unavailable`, in the server's
+//!   words; it is tried again until it works.
+//! * **What comes in is checked** as text in a file would be, whatever the schema in the cluster lets pass. Managed
+//!   fields and status are not even read, and an object of which nothing else has changed is no news.
+//! * **Nothing is written without need**, and never twice.
+//!
+//! The rights needed: get, list and watch on each of our kinds, and create, patch and delete on those that are written;
+//! get and watch on the Secrets that are named; list and watch on the own Node and patch on its status.
+#![warn(missing_docs)]
+
+mod node;
+mod object;
+mod reflect;
+mod secrets;
+mod server;
+mod shelf;
+mod write;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use corduroy_api::{Kind, Resource, Version, Write, WriteError};
+use corduroy_datastore::{Datastore, Hub, ListError, Pending, Watch};
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+pub use node::{Node, NodeAddress, NodeError, NodeView, NodeWatch};
+pub use server::{Access, ConnectError};
+
+use object::{Collection, CoreSecret, Custom, Page, Readable};
+use server::{Call, Failure, Server};
+use shelf::Shelf;
+use write::Writer;
+
+/// The API server as a datastore. Clones are the same datastore.
+#[derive(Clone)]
+pub struct Kubernetes {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    server: Server,
+    namespace: String,
+    runtime: Handle,
+    feeds: Mutex<BTreeMap<Kind, Weak<Feed>>>,
+}
+
+/// What keeps one kind, as long as somebody watches it.
+struct Feed {
+    hub: Arc<Hub>,
+    task: AbortHandle,
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl fmt::Debug for Kubernetes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kubernetes").field("namespace", &self.inner.namespace).finish_non_exhaustive()
+    }
+}
+
+impl Kubernetes {
+    /// Sets up a client. Nothing is asked of the server yet: that it does not answer is told by the watches. Must be
+    /// called on the runtime that the watches are to run on.
+    ///
+    /// # Errors
+    /// What is needed to reach the API server is missing or can't be used.
+    pub async fn connect(access: &Access) -> Result<Self, ConnectError> {
+        let (server, namespace) = Server::new(access).await?;
+        let feeds = Mutex::default();
+        Ok(Self { inner: Arc::new(Inner { server, namespace, runtime: Handle::current(), feeds }) })
+    }
+
+    /// Watches one Node: this one, not those of others.
+    #[must_use]
+    pub fn watch_node(&self, name: &str) -> NodeWatch {
+        NodeWatch::start(self.inner.server.clone(), &self.inner.runtime, name)
+    }
+
+    /// Says that the network of a node works: its condition NetworkUnavailable becomes False, which takes the taint off
+    /// it that keeps pods away. Returns whether anything had to be written.
+    ///
+    /// # Errors
+    /// It is another node by now, or the server can't be reached or refuses.
+    pub async fn set_network_available(&self, node: &Node) -> Result<bool, NodeError> {
+        node::set_network_available(&self.inner.server, node).await
+    }
+}
+
+impl Inner {
+    fn feeds(&self) -> MutexGuard<'_, BTreeMap<Kind, Weak<Feed>>> {
+        // Nothing panics while it holds the lock, and every change is one insertion.
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The feed of a kind: the one that runs, or a new one.
+    fn feed(&self, kind: Kind) -> Arc<Feed> {
+        // Before the lock is taken: a secret's feed needs others.
+        let referring = (kind == Kind::Secret).then(|| self.watch(&secrets::REFERRING));
+        let mut feeds = self.feeds();
+        if let Some(feed) = feeds.get(&kind).and_then(Weak::upgrade) {
+            return feed;
+        }
+        let hub = Arc::new(Hub::default());
+        let (server, collection) = (self.server.clone(), Collection::of(kind, &self.namespace));
+        let task = match referring {
+            Some(referring) => {
+                self.runtime.spawn(secrets::follow(server, collection, Arc::clone(&hub), referring))
+            }
+            None => {
+                let (mut shelf, said) = (Shelf::new(kind, Arc::clone(&hub)), Arc::clone(&hub));
+                let say = move |change| {
+                    if let Some(known) = shelf.take(change) {
+                        said.say(known.event(kind));
+                    }
+                };
+                self.runtime.spawn(reflect::reflect::<Custom>(server, collection, say))
+            }
+        };
+        let feed = Arc::new(Feed { hub, task: task.abort_handle() });
+        feeds.insert(kind, Arc::downgrade(&feed));
+        feed
+    }
+
+    fn watch(&self, kinds: &[Kind]) -> Watch {
+        let feeds: Vec<(Kind, Arc<Feed>)> = kinds.iter().map(|kind| (*kind, self.feed(*kind))).collect();
+        let hubs: Vec<_> = feeds.iter().map(|(kind, feed)| (*kind, &*feed.hub)).collect();
+        Watch::over(&hubs, Arc::new(feeds.iter().map(|(_, feed)| Arc::clone(feed)).collect::<Vec<_>>()))
+    }
+
+    async fn list(&self, kind: Kind) -> Result<Vec<Resource>, Failure> {
+        let collection = Collection::of(kind, &self.namespace);
+        if kind != Kind::Secret {
+            return self.pages(kind, &collection).await;
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for kind in secrets::REFERRING {
+            let referring = self.pages(kind, &Collection::of(kind, &self.namespace)).await?;
+            names.extend(referring.iter().flat_map(secrets::names));
+        }
+        let mut secrets = Vec::new();
+        for name in names {
+            match self.server.call::<CoreSecret>(Call::get(&collection.object(&name))).await {
+                Ok(secret) => secrets.extend(secret.read(kind)),
+                Err(failure) if failure.code() == Some(404) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(secrets)
+    }
+
+    /// Everything in a collection that can be used.
+    async fn pages(&self, kind: Kind, collection: &Collection) -> Result<Vec<Resource>, Failure> {
+        let mut resources = Vec::new();
+        let mut from: Option<String> = None;
+        loop {
+            let path = collection.page(from.as_deref());
+            let page: Page<Custom> = self.server.call(Call::get(&path)).await?;
+            resources.extend(page.items.iter().filter_map(|object| object.read(kind).ok()));
+            if page.metadata.r#continue.is_empty() {
+                return Ok(resources);
+            }
+            from = Some(page.metadata.r#continue);
+        }
+    }
+}
+
+impl Datastore for Kubernetes {
+    fn watch(&self, kinds: &[Kind]) -> Watch {
+        self.inner.watch(kinds)
+    }
+
+    fn write(&self, write: Write) -> Pending<'_, Result<Version, WriteError>> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            let key = write.key();
+            let feed = inner.feeds().get(&key.kind).and_then(Weak::upgrade);
+            let told = feed.map(|feed| Arc::clone(&feed.hub));
+            Writer::new(&inner.server, &inner.namespace, key, told).write(write).await
+        })
+    }
+
+    fn list(&self, kind: Kind) -> Pending<'_, Result<Vec<Resource>, ListError>> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(
+            async move { inner.list(kind).await.map_err(|failure| ListError { kind, why: failure.words() }) },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

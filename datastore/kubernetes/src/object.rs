@@ -1,0 +1,215 @@
+//! Objects as they come over the wire, with as little of them read as is needed: no managed fields, no status. And
+//! where they are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use corduroy_api::yaml::Value;
+use corduroy_api::{API_VERSION, Key, Kind, Rejection, Resource, Secret, SecretValue, Violations, Why};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// What we read of `metadata`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct About {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) resource_version: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) deletion_timestamp: Option<String>,
+}
+
+/// An object of any kind.
+pub(crate) trait Object: Clone + DeserializeOwned + Send + 'static {
+    fn about(&self) -> &About;
+}
+
+/// An object that becomes a resource.
+pub(crate) trait Readable: Object {
+    /// # Errors
+    /// Everything that is wrong with it.
+    fn read(&self, kind: Kind) -> Result<Resource, Vec<Rejection>>;
+}
+
+/// An object of one of our kinds.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Custom {
+    metadata: About,
+    #[serde(default)]
+    spec: Value,
+}
+
+impl Object for Custom {
+    fn about(&self) -> &About {
+        &self.metadata
+    }
+}
+
+impl Readable for Custom {
+    fn read(&self, kind: Kind) -> Result<Resource, Vec<Rejection>> {
+        let About { name, uid, resource_version, labels, annotations, .. } = &self.metadata;
+        let metadata = map([
+            ("name", text(name)),
+            ("uid", text(uid)),
+            ("resourceVersion", text(resource_version)),
+            ("labels", texts(labels)),
+            ("annotations", texts(annotations)),
+        ]);
+        let document = map([
+            ("apiVersion", text(API_VERSION)),
+            ("kind", text(kind.name())),
+            ("metadata", metadata),
+            ("spec", self.spec.clone()),
+        ]);
+        Resource::read(&document).map_err(|refused| {
+            let key = refused.key.unwrap_or_else(|| Key::new(kind, name));
+            let reject =
+                |invalid| Rejection { key: Some(key.clone()), line: None, why: Why::Invalid(invalid) };
+            refused.problems.into_iter().map(reject).collect()
+        })
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn texts(texts: &BTreeMap<String, String>) -> Value {
+    Value::Mapping(texts.iter().map(|(key, value)| (text(key), text(value))).collect())
+}
+
+fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Mapping(fields.into_iter().map(|(key, value)| (text(key), value)).collect())
+}
+
+/// A Secret of the core.
+#[derive(Clone, Deserialize)]
+pub(crate) struct CoreSecret {
+    metadata: About,
+    #[serde(default)]
+    data: Option<BTreeMap<String, String>>,
+}
+
+impl Object for CoreSecret {
+    fn about(&self) -> &About {
+        &self.metadata
+    }
+}
+
+impl Readable for CoreSecret {
+    fn read(&self, kind: Kind) -> Result<Resource, Vec<Rejection>> {
+        let About { name, uid, resource_version, .. } = &self.metadata;
+        let reject = |why| Rejection { key: Some(Key::new(kind, name)), line: None, why };
+        let mut data = BTreeMap::new();
+        for (key, value) in self.data.iter().flatten() {
+            let bytes =
+                BASE64.decode(value).map_err(|e| vec![reject(Why::Unreadable(format!("{key}: {e}")))])?;
+            data.insert(key.clone(), SecretValue::new(&bytes));
+        }
+        let mut secret = Secret::new(name, data).map_err(|Violations(all)| {
+            all.into_iter().map(|v| reject(Why::Invalid(v))).collect::<Vec<_>>()
+        })?;
+        secret.metadata.uid = Some(uid.clone());
+        secret.metadata.resource_version = Some(resource_version.clone());
+        Ok(Resource::Secret(Arc::new(secret)))
+    }
+}
+
+/// A secret's values as the API server wants them.
+pub(crate) fn encoded(secret: &Secret) -> serde_json::Value {
+    let encode = |value: &SecretValue| serde_json::Value::String(BASE64.encode(value.expose()));
+    secret.data.iter().map(|(key, value)| (key.clone(), encode(value))).collect()
+}
+
+/// Where the objects of a kind are.
+#[derive(Clone, Debug)]
+pub(crate) struct Collection {
+    path: String,
+    only: Option<String>,
+}
+
+impl Collection {
+    /// Those of one of the kinds that a datastore knows.
+    pub(crate) fn of(kind: Kind, namespace: &str) -> Self {
+        let plural = match kind {
+            Kind::IpPool => "ippools",
+            Kind::IpamBlock => "ipamblocks",
+            Kind::FabricNode => "fabricnodes",
+            Kind::BgpConfiguration => "bgpconfigurations",
+            Kind::BgpPeer => "bgppeers",
+            Kind::BgpFilter => "bgpfilters",
+            Kind::Secret => {
+                return Self { path: format!("/api/v1/namespaces/{namespace}/secrets"), only: None };
+            }
+        };
+        Self { path: format!("/apis/{API_VERSION}/{plural}"), only: None }
+    }
+
+    /// The core's Nodes.
+    pub(crate) fn nodes() -> Self {
+        Self { path: "/api/v1/nodes".to_owned(), only: None }
+    }
+
+    /// Of these, the one of this name.
+    pub(crate) fn only(mut self, name: &str) -> Self {
+        self.only = Some(name.to_owned());
+        self
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn object(&self, name: &str) -> String {
+        format!("{}/{name}", self.path)
+    }
+
+    /// A page of a list; `from` is what the page before said.
+    pub(crate) fn page(&self, from: Option<&str>) -> String {
+        self.query(&["limit=500".to_owned(), from.map(|from| format!("continue={from}")).unwrap_or_default()])
+    }
+
+    /// Everything there is, then a bookmark, then what changes.
+    pub(crate) fn replay(&self, seconds: u64) -> String {
+        self.query(&[
+            "watch=1&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+                .to_owned(),
+            format!("timeoutSeconds={seconds}"),
+        ])
+    }
+
+    /// What changed after `version`.
+    pub(crate) fn after(&self, version: &str, seconds: u64) -> String {
+        self.query(&[
+            "watch=1&allowWatchBookmarks=true".to_owned(),
+            format!("timeoutSeconds={seconds}&resourceVersion={version}"),
+        ])
+    }
+
+    fn query(&self, parts: &[String]) -> String {
+        let only = self.only.as_ref().map(|name| format!("fieldSelector=metadata.name%3D{name}"));
+        let all: Vec<&str> =
+            parts.iter().chain(&only).map(String::as_str).filter(|p| !p.is_empty()).collect();
+        format!("{}?{}", self.path, all.join("&"))
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Page<T> {
+    pub(crate) metadata: PageAbout,
+    #[serde(default = "Vec::new")]
+    pub(crate) items: Vec<T>,
+}
+
+/// What a page says of itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PageAbout {
+    pub(crate) resource_version: String,
+    pub(crate) r#continue: String,
+}

@@ -1,0 +1,131 @@
+//! The objects of one kind as resources in a hub.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use corduroy_api::{Event, Key, Kind, Resource, Source};
+use corduroy_datastore::Hub;
+
+use crate::object::Readable;
+use crate::reflect::Change;
+
+/// Puts what a reflector says into a hub.
+pub(crate) struct Shelf {
+    kind: Kind,
+    /// Only this one is ours.
+    only: Option<String>,
+    hub: Arc<Hub>,
+    /// The names said since a replay began.
+    replay: Option<BTreeSet<String>>,
+    /// The names of those that can't be used.
+    rejected: BTreeSet<String>,
+}
+
+/// How well a collection is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    InSync,
+    Away(String),
+}
+
+impl Known {
+    /// As a watcher hears it.
+    pub(crate) fn event(self, kind: Kind) -> Event {
+        match self {
+            Self::InSync => Event::InSync { kind, from: Source::Live },
+            Self::Away(why) => Event::Unavailable { kind, why },
+        }
+    }
+}
+
+impl Shelf {
+    pub(crate) fn new(kind: Kind, hub: Arc<Hub>) -> Self {
+        Self { kind, only: None, hub, replay: None, rejected: BTreeSet::new() }
+    }
+
+    /// Of the kind, the one of this name.
+    pub(crate) fn only(mut self, name: &str) -> Self {
+        self.only = Some(name.to_owned());
+        self
+    }
+
+    /// Takes a change in; returns how well things are known where that may have changed.
+    pub(crate) fn take<T: Readable>(&mut self, change: Change<T>) -> Option<Known> {
+        match change {
+            Change::Replay => self.replay = Some(BTreeSet::new()),
+            Change::Put(object) => self.put(&object),
+            Change::Gone(object) => self.gone([object.about().name.clone()]),
+            Change::InSync => {
+                self.end_replay();
+                return Some(Known::InSync);
+            }
+            Change::Away(why) => return Some(Known::Away(why)),
+        }
+        None
+    }
+
+    fn put<T: Readable>(&mut self, object: &T) {
+        let name = &object.about().name;
+        if let Some(said) = &mut self.replay {
+            said.insert(name.clone());
+        }
+        let source = self.source(name);
+        match object.read(self.kind) {
+            Ok(resource) => {
+                let mended = self.rejected.remove(name);
+                self.hub.update(|known, events| {
+                    if known.get(&resource.key()).is_none_or(|old| !same_words(old, &resource)) {
+                        events.push(Event::Put(resource));
+                    }
+                    if mended {
+                        events.push(Event::Rejected { source, rejections: Vec::new() });
+                    }
+                });
+            }
+            Err(rejections) => {
+                self.rejected.insert(name.clone());
+                self.hub.say(Event::Rejected { source, rejections });
+            }
+        }
+    }
+
+    fn gone(&mut self, names: impl IntoIterator<Item = String>) {
+        for name in names {
+            let source = self.source(&name);
+            let mended = self.rejected.remove(&name);
+            let key = Key::new(self.kind, name);
+            self.hub.update(|_, events| {
+                events.push(Event::Gone(key));
+                if mended {
+                    events.push(Event::Rejected { source, rejections: Vec::new() });
+                }
+            });
+        }
+    }
+
+    /// What was not said is gone.
+    fn end_replay(&mut self) {
+        let Some(said) = self.replay.take() else { return };
+        let known = self.hub.list(self.kind).into_iter().map(|resource| resource.metadata().name.clone());
+        let known: BTreeSet<String> = known.chain(self.rejected.iter().cloned()).collect();
+        let ours = |name: &String| self.only.as_ref().is_none_or(|only| only == name);
+        let gone: Vec<String> = known.into_iter().filter(|name| ours(name) && !said.contains(name)).collect();
+        self.gone(gone);
+    }
+
+    /// Nothing of it is there any more.
+    pub(crate) fn clear(&mut self) {
+        self.replay = Some(BTreeSet::new());
+        self.end_replay();
+    }
+
+    fn source(&self, name: &str) -> String {
+        Key::new(self.kind, name).to_string()
+    }
+}
+
+/// Do they say the same? A version is made anew by every write to an object, also to its status.
+pub(crate) fn same_words(a: &Resource, b: &Resource) -> bool {
+    let version = b.metadata().resource_version.clone().unwrap_or_default();
+    a.clone().at_version(version) == *b
+}

@@ -1,6 +1,6 @@
 //! Whoever is started anew, no packet is lost.
 
-use corduroy_tests::daemons::{Bird, Daemon};
+use corduroy_tests::daemons::{Bird, Daemon, holds_exactly};
 use corduroy_tests::eventually;
 use corduroy_tests::fabric::{Fabric, Segment};
 use corduroy_tests::probe::Ping;
@@ -74,4 +74,30 @@ fn a_restart_of_agent_or_bird_loses_no_packet_between_a_pod_and_the_world() {
     bird_has_the_blocks(&bird, &node);
     marked(&pings);
     no_loss(pings, "restarts of agent and BIRD");
+}
+
+/// The peer prefers other ways while there is time (RFC 8326), then the routes are gone: not kept as after a restart.
+#[test]
+fn a_drained_node_is_avoided_first_and_then_withdrawn() {
+    let fabric = Fabric::new("drain");
+    fabric.pools("vxlanMode");
+    fabric.put("peers", &peers(65001));
+    let bird = Bird::start(fabric.router(), tor());
+    let mut node = fabric.node("n1", Segment::A, 11);
+    node.start();
+    let pod = fabric.pod(&node, "web");
+    bird_is_up(&bird);
+    converged(&node);
+    bird_has_the_blocks(&bird, &node);
+    let routes = node.host().ip("route show proto 67");
+
+    node.drain();
+    eventually(PATIENCE, || match bird.birdc("show route all")? {
+        routes if routes.contains("(65535,0)") => Ok(()),
+        routes => Err(format!("no GRACEFUL_SHUTDOWN in {routes}")),
+    });
+    node.ended();
+    eventually(PATIENCE, || holds_exactly(&bird, &[]));
+    assert_eq!(node.host().ip("route show proto 67"), routes, "what runs here goes on");
+    drop(pod);
 }

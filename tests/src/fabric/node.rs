@@ -125,6 +125,18 @@ impl Node {
     #[track_caller]
     pub fn stop(&mut self) {
         self.agent().signal(Signal::TERM);
+        self.ended();
+    }
+
+    /// SIGUSR1, as it is done before a node is taken out of service. [`Node::ended`] waits for the end.
+    #[track_caller]
+    pub fn drain(&mut self) {
+        self.agent().signal(Signal::USR1);
+    }
+
+    /// Waits until the agent has ended by itself.
+    #[track_caller]
+    pub fn ended(&mut self) {
         self.agent().wait(Duration::from_secs(30));
         self.agent = None;
     }

@@ -86,7 +86,13 @@ impl Sessions {
 
     /// Time has passed.
     pub fn timeout(&mut self, now: Time) {
-        self.step |= self.transition.next_timeout().is_some_and(|time| time <= now);
+        if self.transition.next_timeout().is_some_and(|time| time <= now) {
+            if self.is_in_transition() {
+                self.ask();
+            } else {
+                self.step = true;
+            }
+        }
     }
 
     /// How far the peers are.
@@ -99,6 +105,9 @@ impl Sessions {
             }
             if established && peer.families.iter().all(|family| family.end_of_rib_received) {
                 progress.delivered.insert(peer.session.key);
+            }
+            if peer.families.iter().any(|family| family.sole) {
+                progress.sole.insert(peer.session.key);
             }
         }
         self.progress = progress;

@@ -5,8 +5,9 @@
 //! would have no routes. So a session that is no longer asked for is kept, just as it was, while it is up and until
 //! **every newly asked-for session inside the AS has delivered** its first table (End-of-RIB), and [`SETTLE`] longer
 //! (also when no new one is awaited), because the other end of the old session waits for new sessions of its own, which
-//! may be slower than ours. An end that is done first closes with a NOTIFICATION that, by graceful restart with the N
-//! bit (RFC 8538), lets the other keep the routes while its own wait goes on.
+//! may be slower than ours. Then it stays for as long as it alone gives us some prefix, [`LONGEST`] at most: its other
+//! end has not told the new sessions' peers yet. An end that is done first closes with a NOTIFICATION that, by graceful
+//! restart with the N bit (RFC 8538), lets the other keep the routes while its own wait goes on.
 //!
 //! What this means for an operator: changing `nodeToNodeMeshEnabled` and BGPPeers in one step is safe. A new session
 //! that never comes up keeps the old ones; `cordctl peers` shows them as *leaving*. That is on purpose: with the new
@@ -26,6 +27,11 @@ use corduroy_bgp::{Asn, Time};
 /// How long old sessions stay after the last new one has delivered, and at the least.
 pub const SETTLE: Duration = Duration::from_secs(5);
 
+/// How long they stay for the sake of prefixes that nobody else gives us.
+pub const LONGEST: Duration = Duration::from_secs(120);
+/// How often it is looked whether somebody else does.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// How far the sessions are, as the speaker knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -33,6 +39,8 @@ pub struct Progress {
     pub alive: BTreeSet<PeerKey>,
     /// Peers whose End-of-RIB has come for every family of an Established session.
     pub delivered: BTreeSet<PeerKey>,
+    /// Peers that alone give us some prefix.
+    pub sole: BTreeSet<PeerKey>,
 }
 
 /// The configuration on its way from what was to what is wanted.
@@ -43,6 +51,10 @@ pub struct Transition {
     awaited: BTreeSet<PeerKey>,
     /// When the last of them delivered, or the last session became unasked for.
     settled: Option<Time>,
+    /// Sessions have come since the last transition was over: what old ones alone give may yet come by them.
+    arrived: bool,
+    /// When to look again at what old sessions alone give.
+    again: Option<Time>,
     /// Sessions asked for the last time.
     asked: BTreeSet<PeerKey>,
 }
@@ -63,6 +75,7 @@ impl Transition {
         let arrivals = wanted.peers.iter().filter(|(key, peer)| is_new(key) && internal(peer));
         self.awaited.extend(arrivals.map(|(key, _)| *key));
         let awaited = self.awaited.len();
+        self.arrived |= awaited > 0;
         self.awaited.retain(|key| wanted.peers.contains_key(key) && !progress.delivered.contains(key));
         let unasked = |key: &PeerKey| !wanted.peers.contains_key(key) && progress.alive.contains(key);
         let leaves = self.asked.iter().any(unasked);
@@ -71,23 +84,28 @@ impl Transition {
         }
         self.asked = wanted.peers.keys().copied().collect();
         let waiting = !self.awaited.is_empty() || self.settled.is_some_and(|at| now < at + SETTLE);
+        let patient = self.arrived && self.settled.is_some_and(|at| now < at + LONGEST);
         let mut config = wanted.clone();
+        let mut is_needed = false;
         for (key, peer) in leaving(before, wanted) {
-            if waiting && internal(&peer) && progress.alive.contains(&key) {
+            let stays = waiting || patient && progress.sole.contains(&key);
+            if stays && internal(&peer) && progress.alive.contains(&key) {
+                is_needed = true;
                 config.peers.insert(key, peer);
             }
         }
-        if !waiting {
-            self.settled = None;
+        self.again = (is_needed && !waiting).then(|| now + AGAIN);
+        if !is_needed && !waiting {
+            (self.settled, self.arrived) = (None, false);
         }
         self.in_force = Some(config.clone());
         config
     }
 
-    /// When [`Transition::step`] will answer something else although nothing changed.
+    /// When [`Transition::step`] may answer something else although nothing was heard.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {
-        self.settled.filter(|_| self.awaited.is_empty()).map(|at| at + SETTLE)
+        self.again.or_else(|| self.settled.filter(|_| self.awaited.is_empty()).map(|at| at + SETTLE))
     }
 
     /// Sessions that are kept although `wanted` does not ask for them.
@@ -148,7 +166,7 @@ spec: {nodeToNodeMeshEnabled: false}\n";
     }
 
     fn progress(alive: &[&str], delivered: &[&str]) -> Progress {
-        Progress { alive: keys(alive), delivered: keys(delivered) }
+        Progress { alive: keys(alive), delivered: keys(delivered), sole: BTreeSet::new() }
     }
 
     fn at(seconds: u64) -> Time {
@@ -179,6 +197,39 @@ spec: {nodeToNodeMeshEnabled: false}\n";
         assert_eq!(transition.next_timeout(), Some(at(906)));
         assert_eq!(peers(&transition.step(&reflected, &delivered, at(906))), keys(&[RR, TOR]));
         assert_eq!((transition.next_timeout(), transition.awaited().len()), (None, 0));
+    }
+
+    #[test]
+    fn a_neighbour_that_is_slow_to_reach_the_reflector_keeps_its_session_until_the_reflector_has_its_routes()
+    {
+        let mut transition = Transition::new();
+        transition.step(&wanted(&[NODES]), &Progress::default(), at(0));
+        let reflected = wanted(&[NODES, REFLECTOR, NO_MESH]);
+        let mut delivered = progress(&[MESH, TOR, RR], &[MESH, TOR, RR]);
+        delivered.sole = keys(&[MESH, TOR]);
+        for second in [10, 15, 16, 60] {
+            let config = transition.step(&reflected, &delivered, at(second));
+            assert_eq!(peers(&config), keys(&[MESH, RR, TOR]), "{second}");
+        }
+        assert_eq!(transition.next_timeout(), Some(at(61)));
+        let mut late = transition.clone();
+        delivered.sole = keys(&[TOR]);
+        assert_eq!(peers(&transition.step(&reflected, &delivered, at(61))), keys(&[RR, TOR]));
+        assert_eq!(transition.next_timeout(), None);
+        delivered.sole = keys(&[MESH]);
+        assert_eq!(peers(&late.step(&reflected, &delivered, at(130))), keys(&[RR, TOR]), "not for ever");
+    }
+
+    #[test]
+    fn a_neighbour_that_goes_without_another_coming_takes_its_routes_along() {
+        let mut transition = Transition::new();
+        transition.step(&wanted(&[NODES]), &Progress::default(), at(0));
+        let alone = wanted(&[&NODES.replace("name: b", "name: a")]);
+        let mut up = progress(&[MESH, TOR], &[MESH, TOR]);
+        transition.step(&wanted(&[NODES]), &up, at(1));
+        up.sole = keys(&[MESH]);
+        assert_eq!(peers(&transition.step(&alone, &up, at(10))), keys(&[MESH, TOR]));
+        assert_eq!(peers(&transition.step(&alone, &up, at(15))), keys(&[TOR]));
     }
 
     #[test]

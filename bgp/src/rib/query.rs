@@ -52,6 +52,10 @@ impl<'a> Query<'a> {
                 received: part.adj_in.received,
                 accepted: part.adj_in.accepted,
                 stale: part.adj_in.stale,
+                sole: match family {
+                    Family::Ipv4Unicast => self.rib.v4.gives_alone(id, &part.adj_in),
+                    Family::Ipv6Unicast => self.rib.v6.gives_alone(id, &part.adj_in),
+                },
                 advertised: view.map_or(0, |v| v.advertised(id)),
                 end_of_rib_received: part.end_of_rib_received,
                 end_of_rib_sent: part.end_of_rib_sent,

@@ -21,6 +21,7 @@ use crate::decide::{Candidate, Step, decide};
 use crate::event::Event;
 use crate::export::{Source, Views};
 use crate::io::{Change, LocPath};
+use crate::status::FamilyStatus;
 
 /// One family's tables.
 #[derive(Debug)]
@@ -109,6 +110,14 @@ impl<P: Packed> Table<P> {
     /// The best path, when the prefix has one.
     pub(crate) fn best(&self, prefix: u32) -> Option<&Path> {
         self.paths(prefix).first().filter(|p| p.flags & BEST != 0)
+    }
+
+    /// Is there, among the first prefixes of the peer's list, one to which it alone has a usable path?
+    pub(crate) fn gives_alone(&self, peer: u16, adj: &AdjIn) -> bool {
+        adj.list.iter().take(FamilyStatus::SOLE).any(|prefix| {
+            let mut usable = self.paths(*prefix).iter().filter(|path| !path.attr.is_none());
+            usable.next().is_some_and(|path| path.peer == peer) && usable.next().is_none()
+        })
     }
 
     /// Takes a path in. The references of `path` go over to the table.

@@ -155,6 +155,14 @@ impl World {
                 (expected.len(), remote.announced.len(), accepted, stale),
                 "{why}: advertised to {peer}, received, accepted, stale"
             );
+            let alone = |net: &&Net| {
+                let others = (0..PEERS).filter(|other| *other != peer);
+                self.imported(peer, **net).is_some()
+                    && !self.originated.contains_key(*net)
+                    && others.into_iter().all(|other| self.imported(other, **net).is_none())
+            };
+            let sole = remote.announced.keys().any(|net| alone(&net));
+            assert_eq!(rows.iter().any(|r| r.sole), sole, "{why}: {peer} alone gives something");
             let key = session(peer, self.setups[usize::from(peer)]).key;
             let nets = |table| self.query(table).into_iter().map(|r| r.0).collect::<BTreeSet<Net>>();
             assert!(

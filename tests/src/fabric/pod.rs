@@ -1,13 +1,19 @@
 //! A pod: a namespace that our CNI plugin wires, called as a container runtime calls it.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::Node;
-use crate::Namespace;
 use crate::cni::Call;
-use crate::process;
+use crate::{Namespace, eventually, process};
+
+/// How long an ADD is tried again that was told to try again later, as runtimes do: on a machine under load the agent
+/// may take longer to start than it lets an ADD wait.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// CNI 1.1.0's code for that.
+const TRY_AGAIN: &str = "error 11:";
 
 /// One attachment: its namespace and what the plugin answered.
 #[derive(Debug)]
@@ -21,7 +27,13 @@ impl Pod {
     #[track_caller]
     pub(super) fn add(container: Namespace, label: &str, node: &Node) -> Self {
         let id = format!("{label}-{}", container.name());
-        let answer = call(node, "ADD", &container, &id, None);
+        let answer = eventually(PATIENCE, || match call(node, "ADD", &container, &id, None) {
+            Err(why) if why.starts_with(TRY_AGAIN) => {
+                call(node, "DEL", &container, &id, None)?;
+                Err(why)
+            }
+            answer => Ok(answer),
+        });
         let answer = answer.unwrap_or_else(|why| panic!("ADD of {label} on {}: {why}", node.name()));
         Self { container, id, result: answer }
     }

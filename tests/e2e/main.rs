@@ -1,5 +1,6 @@
 //! Tests on a real cluster: Kubernetes' own programs, two racks. Root, or `sudo`: `make e2e`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod admission;
 mod cluster;
 mod control;

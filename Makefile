@@ -15,7 +15,7 @@ root := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 as_root := $(if $(root),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(root)")
 built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 
-.PHONY: demo test setup fmt clippy tidy unit sim fuzz examples binaries live interop manifests doctest doc check bench \
+.PHONY: demo test setup fmt clippy tidy unit sim fuzz examples binaries live interop manifests static where-static images doctest doc check bench \
 	mutants kube-bins kube-up kube-down e2e
 
 # Two racks, three nodes, pods, BIRD, GoBGP and a reflector in network namespaces, shown at work. KEEP=1 leaves them up
@@ -75,8 +75,24 @@ interop: setup binaries
 	@$(CARGO_TARGET_DIR)/debug/interop $(notes) --write
 
 # Writes the definitions of our kinds, manifests/base/crds, out of the types in api/src. `make tidy` compares.
-manifests:
-	@$(stage) manifests $(cargo) run $(locked) --quiet -p corduroy-tests --bin manifests
+manifests: binaries
+	@$(stage) manifests $(CARGO_TARGET_DIR)/debug/manifests
+
+# Programs that need no libraries, for images and for hosts of any distribution, and where they are.
+target := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+packages := corduroy-agent corduroy-cni corduroy-routereflector corduroy-ctl
+programs := $(CARGO_TARGET_DIR)/$(target)/release
+static:
+	@$(stage) static env RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_STRIP=debuginfo $(cargo) build $(locked) --release --quiet --target $(target) $(packages:%=-p %) --bins
+where-static:
+	@echo $(programs)
+
+# Container images as archives in $(IMAGES): `ctr -n k8s.io images import FILE`, `podman load -i FILE`.
+IMAGES ?= $(CARGO_TARGET_DIR)/images
+TAG ?= v$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+images: static
+	@tests/tools/image.sh corduroy.dev/agent:$(TAG) $(IMAGES)/agent.tar $(addprefix $(programs)/,corduroy-agent corduroy cordctl)
+	@tests/tools/image.sh corduroy.dev/routereflector:$(TAG) $(IMAGES)/routereflector.tar $(addprefix $(programs)/,corduroy-routereflector cordctl)
 
 doctest:
 	@$(stage) doctest $(cargo) test $(locked) --quiet --workspace --doc

@@ -52,8 +52,10 @@ fn main() -> ExitCode {
     }
 }
 
+/// A file about the cluster that is up. Several at once need a directory each.
 fn file(name: &str) -> PathBuf {
-    Path::new("/run/corduroy-kube").join(name)
+    let dir = std::env::var_os("CORDUROY_KUBE_DIR").unwrap_or_else(|| "/run/corduroy-kube".into());
+    Path::new(&dir).join(name)
 }
 
 /// What the holder wrote down, if it still runs.

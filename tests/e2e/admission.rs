@@ -12,7 +12,8 @@ const GOOD: &[(&str, &str, &str)] = &[
         "IPPool",
         "pods",
         "{cidr: 10.244.0.0/16, blockSize: 28, ipipMode: CrossSubnet, vxlanMode: Never, natOutgoing: true, \
-         disabled: true, disableBGPExport: true, nodeSelector: rack == 'one', allowedUses: [Workload, Tunnel], assignmentMode: Manual}",
+         disabled: true, disableBGPExport: true, nodeSelector: rack == 'one', \
+         allowedUses: [Workload, Tunnel], assignmentMode: Manual}",
     ),
     ("IPPool", "six", "{cidr: 'fd00:10::/64', blockSize: 122, vxlanMode: Always}"),
     ("IPPool", "small", "{cidr: 192.0.2.0/30}"),
@@ -22,7 +23,8 @@ const GOOD: &[(&str, &str, &str)] = &[
         "FabricNode",
         "a",
         "{uid: 6f1c, addresses: [192.0.2.11/24, '2001:db8::11/64'], asNumber: '1.10', \
-         routeReflectorClusterID: 192.0.2.9, tunnels: {ipip: {address: 10.244.0.1}, vxlan: {address: 10.244.0.2, mac: '66:00:00:00:00:01', \
+         routeReflectorClusterID: 192.0.2.9, tunnels: {ipip: {address: 10.244.0.1}, \
+         vxlan: {address: 10.244.0.2, mac: '66:00:00:00:00:01', \
          addressV6: 'fd00::1', macV6: '66:00:00:00:00:02'}}}",
     ),
     (

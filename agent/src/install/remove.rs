@@ -22,7 +22,7 @@ const RUN: [&str; 7] = [
     "routereflector",
 ];
 /// What an agent has in the state directory.
-const STATE: [&str; 3] = ["identity", "datastore.snapshot", "datastore.damaged"];
+const STATE: [&str; 5] = ["identity", "node.json", "node.new", "datastore.snapshot", "datastore.damaged"];
 
 /// Takes network, interfaces, routes, rules, plugin and files off the node this process is on: pods that still run lose
 /// their network. The switches that make a router of the node stay as they are, since others rely on them. What is done

@@ -41,7 +41,7 @@ tidy:
 	@$(stage) tidy $(cargo) test $(locked) --quiet --workspace --test tidy
 
 unit:
-	@$(stage) unit env $(as_root) $(cargo) test $(locked) --quiet --workspace --exclude corduroy-tests --all-targets
+	@$(stage) unit env $(as_root) $(cargo) test $(locked) --quiet --workspace --exclude corduroy-tests --exclude corduroy-tests-datastore --all-targets
 
 # The simulated world: so many seeds, or `make sim SEED=n` for one with its whole log.
 SEEDS ?= 700
@@ -115,7 +115,7 @@ kube-down:
 
 # Tests on such clusters.
 e2e: kube-bins binaries
-	@$(stage) e2e env $(as_root) $(built) RUST_TEST_THREADS=2 $(cargo) test $(locked) --quiet --workspace --test e2e
+	@$(stage) e2e env $(as_root) $(built) RUST_TEST_THREADS=2 $(cargo) test $(locked) --quiet --workspace --test e2e --test datastore
 
 # Plants bugs, one at a time, and shows that the test named with each notices. MUTANTS="one two" picks some.
 mutants: setup

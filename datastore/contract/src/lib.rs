@@ -2,7 +2,7 @@
 //!
 //! A backend hands in a [`Backend`]: two doors to the same, empty datastore (two processes that share a directory, two
 //! clients of one server), and a way to put text there past all checks, where there is one. [`suite!`] makes one test
-//! of each demand:
+//! of each demand, and [`demands`] lists them for those who run them some other way:
 //!
 //! ```ignore
 //! corduroy_datastore_contract::suite!(my_backend().await);
@@ -53,7 +53,17 @@ impl fmt::Debug for Backend {
 #[macro_export]
 macro_rules! suite {
     ($backend:expr) => {
-        $crate::suite! { @each $backend,
+        use $crate::tests_of_demands;
+        $crate::each_demand! { tests_of_demands, $backend }
+    };
+}
+
+/// Hands the names of all demands to another macro of this crate.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! each_demand {
+    ($then:ident, $($with:tt)*) => {
+        $then! { $($with)*,
             a_watch_replays_what_is_there_then_says_in_sync_for_each_kind
             a_change_through_one_door_reaches_the_watcher_at_the_other
             a_slow_watcher_may_miss_states_but_never_the_last
@@ -69,7 +79,12 @@ macro_rules! suite {
             no_increment_is_lost_when_many_writers_compare_and_swap_one_resource
         }
     };
-    (@each $backend:expr, $($name:ident)*) => {
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! tests_of_demands {
+    ($backend:expr, $($name:ident)*) => {
         $(#[$crate::tokio::test(
             flavor = "multi_thread",
             worker_threads = 2,
@@ -79,6 +94,28 @@ macro_rules! suite {
             $crate::$name($backend).await;
         })*
     };
+}
+
+macro_rules! list_of_demands {
+    ($list:ident, $($name:ident)*) => {
+        $({
+            fn demand(backend: Backend) -> Pending<'static, ()> {
+                Box::pin($name(backend))
+            }
+            $list.push((stringify!($name), demand));
+        })*
+    };
+}
+
+/// One demand: a test over a backend, which fails by panicking.
+pub type Demand = fn(Backend) -> Pending<'static, ()>;
+
+/// All demands by name, for a backend that is too costly to make for each.
+#[must_use]
+pub fn demands() -> Vec<(&'static str, Demand)> {
+    let mut list: Vec<(&'static str, Demand)> = Vec::new();
+    each_demand! { list_of_demands, list }
+    list
 }
 
 const DEADLINE: Duration = Duration::from_secs(30);

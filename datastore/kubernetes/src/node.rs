@@ -220,14 +220,14 @@ pub(crate) async fn set_network_available(server: &Server, node: &Node) -> Resul
         "lastHeartbeatTime": now,
         "lastTransitionTime": now,
     });
-    // With the UID it is this node or a conflict.
+    // With its UID it is this node or an error: a UID can't be changed.
     let patch = json!({ "metadata": { "uid": node.uid }, "status": { "conditions": [condition] } });
     let path = format!("{}/status", Collection::nodes().object(&node.name));
     let body = Some(("application/strategic-merge-patch+json", patch));
     let call = Call { method: Method::PATCH, path: &path, body };
-    server.call::<serde::de::IgnoredAny>(call).await.map(|_| true).map_err(|failure: Failure| NodeError {
-        name: node.name.clone(),
-        why: failure.words(),
-        gone: matches!(failure.code(), Some(404 | 409)),
+    server.call::<serde::de::IgnoredAny>(call).await.map(|_| true).map_err(|failure: Failure| {
+        let why = failure.words();
+        let another = failure.code() == Some(422) && why.contains("metadata.uid");
+        NodeError { name: node.name.clone(), why, gone: another || failure.code() == Some(404) }
     })
 }

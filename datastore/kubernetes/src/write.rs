@@ -1,7 +1,7 @@
 //! Compare-and-swap on the API server.
 //!
-//! * An update is a JSON patch of labels, annotations and spec that names the version (and UID) it is meant for. What
-//!   we do not read (finalizers, owners, status) stays as it is, which a replacement of the whole would not leave.
+//! * An update is a JSON patch of labels, annotations and spec that names the version it is meant for. What we do
+//!   not read (finalizers, owners, status) stays as it is, which a replacement of the whole would not leave.
 //! * A write whose answer was lost may have been carried out: what stands there then says whether it was.
 //! * Whoever writes only a status makes a new version of the object, of which no watcher is told, since it says the
 //!   same. A writer with the version before it is right about what stands there; his write is made on the new version.
@@ -148,12 +148,10 @@ impl<'a> Writer<'a> {
     }
 
     fn patch(&self, version: &str, wanted: &Resource) -> Result<Value, WriteError> {
+        // An object made anew under this name has another version, too.
         let mut operations = vec![json!({
             "op": "replace", "path": "/metadata/resourceVersion", "value": version,
         })];
-        if let Some(uid) = &wanted.metadata().uid {
-            operations.push(json!({ "op": "replace", "path": "/metadata/uid", "value": uid }));
-        }
         for (path, value) in self.words(wanted)? {
             // A secret has no spec, and others have no data; no labels are no labels.
             let ours = path.starts_with("/metadata") || !value.is_null();

@@ -1,0 +1,163 @@
+//! What happens to a cluster's API server, and what a watcher makes of it.
+
+use std::sync::Arc;
+
+use corduroy_api::{Event, Key, Kind, Resource, Write, WriteError};
+use corduroy_datastore::Datastore;
+use corduroy_datastore_contract::{cidr_of, pool_text, resource, until};
+use corduroy_tests::kube::{ControlPlane, Part};
+
+use crate::world::{KINDS, client, established, on_control_plane, shipped, state, version};
+
+fn install(control: &ControlPlane) {
+    control.kubectl().run("create namespace corduroy");
+    control.kubectl().run(&format!("apply -k {}", shipped().display()));
+    established(control.kubectl());
+}
+
+#[test]
+fn an_api_server_that_dies_and_returns_costs_a_watcher_nothing_but_time() {
+    on_control_plane("restart", |control, runtime| {
+        install(control);
+        let store = client(control, runtime, "admin");
+        let first = resource(&pool_text("first", "10.1.0.0/16"));
+        let doomed = resource(&pool_text("doomed", "10.9.0.0/16"));
+        runtime.block_on(async {
+            store.write(Write::Create(first.clone())).await.unwrap();
+            store.write(Write::Create(doomed.clone())).await.unwrap();
+        });
+        let mut watch = store.watch(&[Kind::IpPool]);
+        runtime.block_on(state(&mut watch, Kind::IpPool, true));
+
+        control.kill(Part::ApiServer);
+        let why = runtime.block_on(state(&mut watch, Kind::IpPool, false));
+        assert!(why.contains("can't be reached") && why.contains("refused"), "{why}");
+        let lost = runtime.block_on(store.write(Write::Create(resource(&pool_text("q", "10.8.0.0/16")))));
+        let lost = lost.unwrap_err();
+        assert!(matches!(lost, WriteError::Unavailable { .. }), "{lost}");
+        assert!(runtime.block_on(store.list(Kind::IpPool)).is_err());
+
+        // Another client changes things before the watcher is back; what it knew of the past is compacted.
+        control.start(Part::ApiServer);
+        control.ready();
+        control.kubectl().run("delete ippools.corduroy.dev doomed");
+        let state_of = control.kubectl().get("ippools.corduroy.dev first").unwrap();
+        let revision = state_of["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+        compact(control, &revision);
+        control.kill(Part::ApiServer);
+        control.start(Part::ApiServer);
+        control.ready();
+        control.kubectl().apply(&pool_text("second", "10.2.0.0/16"));
+        let (mut second, mut gone, mut synced) = (false, false, false);
+        runtime.block_on(until(&mut watch, "all that happened meanwhile", |event| {
+            match event {
+                Event::Gone(key) if key.name == "doomed" => gone = true,
+                Event::Gone(key) => panic!("{key} went although it is there"),
+                Event::InSync { .. } => synced = true,
+                event => second |= cidr_of(event).as_deref() == Some("10.2.0.0/16"),
+            }
+            (second && gone && synced).then_some(())
+        }));
+    });
+}
+
+/// Makes etcd forget what was before `revision`.
+fn compact(control: &ControlPlane, revision: &str) {
+    let url = format!("{}/v3/kv/compaction", control.etcd());
+    let body = format!("{{\"revision\":\"{revision}\",\"physical\":true}}");
+    control.host().run(&format!("curl -sS -f -X POST {url} -d {body}"));
+}
+
+#[test]
+fn a_kind_without_definition_is_unavailable_and_the_others_are_none_the_worse() {
+    on_control_plane("definitions", |control, runtime| {
+        let kubectl = control.kubectl().clone();
+        let store = client(control, runtime, "admin");
+        let kinds = KINDS.map(|(kind, _)| kind);
+        let mut watch = store.watch(&kinds);
+        let why = runtime.block_on(state(&mut watch, Kind::BgpFilter, false));
+        assert!(why.contains("CustomResourceDefinition is missing"), "{why}");
+        install(control);
+        for kind in kinds {
+            let mut again = store.watch(&[kind]);
+            runtime.block_on(state(&mut again, kind, true));
+        }
+        kubectl.run("delete crd bgpfilters.corduroy.dev");
+        let mut watch = store.watch(&kinds);
+        let why = runtime.block_on(state(&mut watch, Kind::BgpFilter, false));
+        assert!(why.contains("CustomResourceDefinition is missing"), "{why}");
+        kubectl.apply(&pool_text("p", "10.1.0.0/16"));
+        assert_eq!(runtime.block_on(until(&mut watch, "a pool", cidr_of)), "10.1.0.0/16");
+        kubectl.run(&format!("apply -k {}", shipped().display()));
+        runtime.block_on(state(&mut watch, Kind::BgpFilter, true));
+    });
+}
+
+#[test]
+fn a_kind_that_is_not_permitted_is_unavailable_until_it_is() {
+    on_control_plane("rights", |control, runtime| {
+        install(control);
+        control
+            .kubectl()
+            .run("create clusterrole some --verb=get,list,watch --resource=ippools.corduroy.dev");
+        control
+            .kubectl()
+            .run("create clusterrolebinding some --clusterrole=some --user=system:kube-scheduler");
+        // Somebody who has no business here.
+        let store = client(control, runtime, "scheduler");
+        let mut pools = store.watch(&[Kind::IpPool]);
+        let mut nodes = store.watch(&[Kind::FabricNode]);
+        runtime.block_on(state(&mut pools, Kind::IpPool, true));
+        let why = runtime.block_on(state(&mut nodes, Kind::FabricNode, false));
+        assert!(why.contains("403") && why.contains("cannot"), "{why}");
+        let denied = runtime.block_on(store.write(Write::Create(resource(&pool_text("p", "10.1.0.0/16")))));
+        let denied = denied.unwrap_err();
+        assert!(matches!(denied, WriteError::Unavailable { .. }), "{denied}");
+        assert!(denied.to_string().contains("cannot"), "{denied}");
+        control
+            .kubectl()
+            .run("create clusterrole more --verb=list,watch --resource=fabricnodes.corduroy.dev");
+        control
+            .kubectl()
+            .run("create clusterrolebinding more --clusterrole=more --user=system:kube-scheduler");
+        runtime.block_on(state(&mut nodes, Kind::FabricNode, true));
+    });
+}
+
+#[test]
+fn an_update_leaves_alone_what_we_do_not_read_and_a_status_is_no_news() {
+    on_control_plane("updates", |control, runtime| {
+        install(control);
+        let kubectl = control.kubectl().clone();
+        let store = client(control, runtime, "admin");
+        runtime.block_on(store.write(Write::Create(resource(&pool_text("p", "10.1.0.0/16"))))).unwrap();
+        kubectl.run(
+            r#"patch ippools.corduroy.dev p --type=merge -p {"metadata":{"finalizers":["example.org/keep"]}}"#,
+        );
+        let mut watch = store.watch(&[Kind::IpPool]);
+        let wanted = |event| match event {
+            Event::Put(pool) => Some(pool),
+            _ => None,
+        };
+        let pool = runtime.block_on(until(&mut watch, "the pool", wanted));
+        runtime.block_on(state(&mut watch, Kind::IpPool, true));
+        kubectl.run(
+            r#"patch ippools.corduroy.dev p --subresource=status --type=merge -p {"status":{"conditions":[]}}"#,
+        );
+        // The version that watchers know is not the newest any more, and says the same.
+        let Resource::IpPool(mut changed) = pool.clone() else { panic!("{pool:?} is no pool") };
+        Arc::make_mut(&mut changed).nat_outgoing = true;
+        let changed = Resource::IpPool(changed);
+        let after = runtime.block_on(store.write(Write::Update(changed))).unwrap();
+        let seen = runtime.block_on(until(&mut watch, "the change", wanted));
+        assert_eq!(version(&seen), after, "nothing was told in between");
+        let object = kubectl.get("ippools.corduroy.dev p").unwrap();
+        assert_eq!(object["metadata"]["finalizers"][0], "example.org/keep");
+        assert_eq!(object["spec"]["natOutgoing"], true);
+        let refused = resource(&pool_text("p", "10.2.0.0/16")).at_version(after.0);
+        let refused = runtime.block_on(store.write(Write::Update(refused))).unwrap_err();
+        let key = Key::new(Kind::IpPool, "p");
+        assert!(matches!(&refused, WriteError::Refused { key: k, .. } if *k == key), "{refused}");
+        assert!(refused.to_string().contains("cidr"), "the field is named: {refused}");
+    });
+}

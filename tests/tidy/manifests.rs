@@ -78,6 +78,24 @@ fn every_manifest_is_part_of_a_kustomization() {
     verdict.pass(&["kustomization"]);
 }
 
+/// What is applied out of a checkout is the images that `make images` makes of it.
+#[test]
+fn manifests_name_images_of_this_version() {
+    let verdict = Verdict::default();
+    let wanted = format!("newTag: v{}", env!("CARGO_PKG_VERSION"));
+    let mut seen = 0;
+    for path in files().iter().filter(|path| path.starts_with("manifests/")) {
+        for (n, line) in read(path).lines().enumerate().filter(|(_, line)| line.contains("newTag:")) {
+            seen += 1;
+            if line.trim() != wanted {
+                verdict.breach("version", path, n + 1, &format!("should be `{wanted}`"));
+            }
+        }
+    }
+    assert!(seen >= 2, "{seen} images with a version");
+    verdict.pass(&["version"]);
+}
+
 /// The YAML in a file, with the number of lines before it.
 fn blocks(path: &str, text: &str) -> Vec<(usize, String)> {
     if path.ends_with(".yaml") {

@@ -8,7 +8,7 @@
 # has, and what it says instead binds only itself, so tests/kube/bins/go.mod replaces each of them.
 #
 # The programs, stripped, stay in the user's cache, in a folder named by all that decides what they are: versions, sums,
-# flags. Go's build cache (3 GB) and sources (1 GB) stay only where the user had them before.
+# flags. Go's build cache (3.7 GB) and sources (2.4 GB) stay only where the user had them before.
 set -euo pipefail
 cd "$(dirname "$0")/../kube"
 

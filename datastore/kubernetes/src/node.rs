@@ -68,10 +68,12 @@ pub struct NodeWatch {
 impl NodeWatch {
     pub(crate) fn start(server: Server, runtime: &tokio::runtime::Handle, name: &str) -> Self {
         let (sender, view) = watch::channel(NodeView::default());
+        // During a replay: whether the node was said.
+        let mut replay = None;
         let say = move |change| {
             sender.send_if_modified(|view| {
                 let before = view.clone();
-                view.take(change);
+                view.take(change, &mut replay);
                 *view != before
             });
         };
@@ -104,17 +106,18 @@ impl Drop for NodeWatch {
 }
 
 impl NodeView {
-    fn take(&mut self, change: Change<RawNode>) {
+    fn take(&mut self, change: Change<RawNode>, replay: &mut Option<bool>) {
         match change {
-            // What a replay does not say is gone, but only at its end; one node is said at once or not at all.
-            Change::Replay => self.known = false,
+            Change::Replay => *replay = Some(false),
             Change::Put(raw) => {
+                *replay = replay.map(|_| true);
                 self.node = Some(Arc::new(raw.into_node()));
                 self.known = true;
             }
             Change::Gone(_) => self.node = None,
             Change::InSync => {
-                if !self.known {
+                // What a replay does not say is gone, but only at its end.
+                if replay.take() == Some(false) {
                     self.node = None;
                 }
                 self.known = true;

@@ -109,7 +109,8 @@ impl<S> Reflector<S> {
                 return;
             }
             End::Failed(failure) => {
-                let answered = matches!(failure.code(), Some(400..=499));
+                // A server that is starting or busy says so too, and is only in trouble for a while.
+                let answered = matches!(failure.code(), Some(401 | 403 | 404));
                 if failure.code() == Some(404) {
                     // The kind may come back with other objects.
                     self.version = None;

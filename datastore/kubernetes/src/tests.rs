@@ -202,20 +202,20 @@ async fn what_is_denied_or_missing_is_unavailable_in_the_servers_words_until_it_
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_connection_is_given_up_and_trouble_is_told_only_when_it_lasts() {
-    let busy = || status(503, "ServiceUnavailable", "starting", "");
+    let busy = || status(429, "TooManyRequests", "too many", "");
     let (store, script) = Script::store(vec![
         ("GET", REPLAY, 200, lines(&[end_of_replay("9")])),
-        ("GET", "&resourceVersion=9", 503, busy()),
+        ("GET", "&resourceVersion=9", 429, busy()),
         ("GET", "&resourceVersion=9", 200, String::new()),
-        ("GET", "&resourceVersion=9", 503, busy()),
-        ("GET", "&resourceVersion=9", 503, busy()),
-        ("GET", "&resourceVersion=9", 503, busy()),
+        ("GET", "&resourceVersion=9", 429, busy()),
+        ("GET", "&resourceVersion=9", 429, busy()),
+        ("GET", "&resourceVersion=9", 429, busy()),
         ("GET", "&resourceVersion=9", 0, String::new()),
         ("GET", "&resourceVersion=9", 200, lines(&[("ADDED", pool("a", "10.1.0.0/16", "10"))])),
     ]);
     let mut watch = store.watch(&[Kind::IpPool]);
     let silence = "the API server can't be reached: no answer within 15 s";
-    let words = ["in sync", "the API server says 503: starting", silence, "in sync", "a 10.1.0.0/16"];
+    let words = ["in sync", "the API server says 429: too many", silence, "in sync", "a 10.1.0.0/16"];
     assert_eq!(told(&mut watch, 5).await, words);
     script.left(0).await;
 }

@@ -31,8 +31,8 @@ pub struct Config {
     pub v6: Wanted,
     /// What of its FabricNode is set here.
     pub declared: Declared,
-    /// The directory of the file datastore.
-    pub datastore: PathBuf,
+    /// Where resources are.
+    pub datastore: Store,
     /// Sockets, lock and journal; does not outlive the boot.
     pub run_dir: PathBuf,
     /// Identity and snapshot; outlives the boot.
@@ -47,6 +47,16 @@ pub struct Config {
     pub audit: Duration,
     /// What goes into the log: a filter of `tracing`.
     pub log: String,
+}
+
+/// Where resources are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// In files of this directory.
+    File(PathBuf),
+    /// In the API server of a Kubernetes cluster, found by this kubeconfig; `None`: by the service account of the pod
+    /// this process runs in.
+    Kubernetes(Option<PathBuf>),
 }
 
 /// Why there is no configuration.
@@ -131,6 +141,16 @@ raw! {
     pub struct DatastoreFile {
         /// A directory of files.
         file: FileStoreFile = "file",
+        /// A cluster.
+        kubernetes: KubernetesFile = "kubernetes",
+    }
+}
+
+raw! {
+    /// `datastore.kubernetes:`.
+    pub struct KubernetesFile {
+        /// How to get there; else the service account of the pod.
+        kubeconfig: String = "kubeconfig",
     }
 }
 
@@ -279,17 +299,29 @@ fn declared(node: NodeFile, report: &mut Report) -> Declared {
     })
 }
 
-fn datastore(file: &File, report: &mut Report) -> PathBuf {
-    let path = file.datastore.clone().unwrap_or_default().file.and_then(|file| file.path);
-    report.within("datastore", |r| {
-        r.within("file", |r| directory("path", path.as_ref(), "/etc/corduroy/datastore", r))
+fn datastore(file: &File, report: &mut Report) -> Store {
+    let DatastoreFile { file, kubernetes } = file.datastore.clone().unwrap_or_default();
+    report.within("datastore", |r| match (file, kubernetes) {
+        (Some(_), Some(_)) => {
+            r.refuse_field("kubernetes", quoted("set beside file"), "one datastore: file or kubernetes");
+            Store::Kubernetes(None)
+        }
+        (None, Some(kubernetes)) => r.within("kubernetes", |r| {
+            Store::Kubernetes(absolute("kubeconfig", kubernetes.kubeconfig.as_ref(), r))
+        }),
+        (file, None) => {
+            let path = file.and_then(|file| file.path);
+            Store::File(r.within("file", |r| directory("path", path.as_ref(), "/etc/corduroy/datastore", r)))
+        }
     })
 }
 
+fn absolute(field: &str, raw: Option<&String>, report: &mut Report) -> Option<PathBuf> {
+    report.parsed(field, raw, "an absolute path", |text| text.starts_with('/').then(|| PathBuf::from(text)))
+}
+
 fn directory(field: &str, raw: Option<&String>, default: &str, report: &mut Report) -> PathBuf {
-    let path = report
-        .parsed(field, raw, "an absolute path", |text| text.starts_with('/').then(|| PathBuf::from(text)));
-    path.unwrap_or_else(|| PathBuf::from(default))
+    absolute(field, raw, report).unwrap_or_else(|| PathBuf::from(default))
 }
 
 fn check_metrics(raw: Option<&String>, report: &mut Report) -> Option<SocketAddr> {

@@ -3,13 +3,14 @@
 //! The datastore has a bounded time to come up; after that the snapshot of a former run speaks for it, and it is tried
 //! again for as long as it takes. The snapshot is written a moment after a change, so that a burst costs one write.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use corduroy_agent_core::last_known::LastKnown;
 use corduroy_api::{Event, Key, Kind, Version, Write, WriteError};
 use corduroy_datastore::{Datastore, FileStore, Watch};
+use corduroy_datastore_kubernetes::Kubernetes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -22,23 +23,31 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long after a change the snapshot is written.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// Where resources are.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In files of this directory.
+    Directory(PathBuf),
+    /// In this API server.
+    Cluster(Kubernetes),
+}
+
 /// The datastore, once it could be opened.
-type Store = Arc<OnceLock<FileStore>>;
+type Slot = Arc<OnceLock<Box<dyn Datastore>>>;
 
 /// The events, and a way to write.
-#[derive(Debug)]
 pub struct Feed {
     events: mpsc::Receiver<Vec<Event>>,
-    store: Store,
+    store: Slot,
 }
 
 impl Feed {
-    /// Opens the directory `dir`, with the snapshot at `path`. Needs the runtime it is to run on.
+    /// Opens the datastore, with the snapshot at `path`. Needs the runtime it is to run on.
     #[must_use]
-    pub fn start(dir: &Path, path: PathBuf) -> Self {
+    pub fn start(place: Place, path: PathBuf) -> Self {
         let (sender, events) = mpsc::channel(16);
-        let store = Store::default();
-        let feeder = Feeder { dir: dir.to_owned(), path, store: Arc::clone(&store), sender };
+        let store = Slot::default();
+        let feeder = Feeder { place, path, store: Arc::clone(&store), sender };
         tokio::spawn(feeder.run());
         Self { events, store }
     }
@@ -71,9 +80,9 @@ impl Feed {
 
 /// The task behind it.
 struct Feeder {
-    dir: PathBuf,
+    place: Place,
     path: PathBuf,
-    store: Store,
+    store: Slot,
     sender: mpsc::Sender<Vec<Event>>,
 }
 
@@ -84,11 +93,21 @@ impl Feeder {
             Vec::new()
         });
         let mut known = LastKnown::new(former);
-        let Some(mut watch) = self.open(&mut known).await else { return };
+        let patience = Instant::now() + PATIENCE;
+        let Some(mut watch) = self.open(&mut known, patience).await else { return };
         let mut save_at: Option<Instant> = None;
+        let mut waits = Instant::now() < patience;
         loop {
             let event = tokio::select! {
                 event = watch.next() => event,
+                () = sleep_until(patience), if waits => {
+                    waits = false;
+                    let awaited = known.awaited();
+                    if self.tell(known.stand_in(awaited, "no answer from the datastore")).await.is_none() {
+                        return;
+                    }
+                    continue;
+                }
                 () = sleep_until(save_at.unwrap_or_else(Instant::now)), if save_at.is_some() => {
                     save_at = None;
                     self.save(&known).await;
@@ -98,32 +117,33 @@ impl Feeder {
             let mut batch = vec![event];
             batch.extend(std::iter::from_fn(|| watch.try_next()));
             let events = known.live(batch);
-            for event in &events {
-                announce(event);
-            }
             if known.is_live() {
                 save_at.get_or_insert_with(|| Instant::now() + SETTLE);
             }
-            if self.sender.send(events).await.is_err() {
+            if self.tell(events).await.is_none() {
                 return;
             }
         }
     }
 
+    /// `None` when nobody listens any more.
+    async fn tell(&self, events: Vec<Event>) -> Option<()> {
+        if events.is_empty() {
+            return Some(());
+        }
+        events.iter().for_each(announce);
+        self.sender.send(events).await.ok()
+    }
+
     /// Opens the datastore, whatever time it takes. `None` when nobody listens any more.
-    async fn open(&self, known: &mut LastKnown) -> Option<Watch> {
-        let patience = Instant::now() + PATIENCE;
+    async fn open(&self, known: &mut LastKnown, patience: Instant) -> Option<Watch> {
         let mut told = false;
         loop {
-            match FileStore::open(&self.dir) {
-                Ok(store) => {
-                    let store = self.store.get_or_init(|| store);
-                    return Some(store.watch(&Kind::ALL));
-                }
-                Err(error) if Instant::now() >= patience && !told => {
+            match open(&self.place) {
+                Ok(store) => return Some(self.store.get_or_init(|| store).watch(&Kind::ALL)),
+                Err(why) if Instant::now() >= patience && !told => {
                     told = true;
-                    tracing::warn!("{error}; going by what the former run knew");
-                    self.sender.send(known.stand_in(&error.to_string())).await.ok()?;
+                    self.tell(known.stand_in(Kind::ALL, &why)).await?;
                 }
                 Err(_) => {}
             }
@@ -142,6 +162,15 @@ impl Feeder {
             Ok(Err(error)) => tracing::warn!("snapshot {} not written: {error}", self.path.display()),
             Err(error) => tracing::warn!("snapshot not written: {error}"),
         }
+    }
+}
+
+fn open(place: &Place) -> Result<Box<dyn Datastore>, String> {
+    match place {
+        Place::Directory(dir) => {
+            FileStore::open(dir).map(|store| Box::new(store) as _).map_err(|error| error.to_string())
+        }
+        Place::Cluster(kubernetes) => Ok(Box::new(kubernetes.clone())),
     }
 }
 

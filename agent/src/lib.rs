@@ -4,8 +4,9 @@
 //! | module | what it moves |
 //! |---|---|
 //! | [`run`] | the only loop: joins all of them |
+//! | [`cluster`] | who we are, where a Kubernetes cluster says so |
 //! | [`feed`], [`snapshot`] | resources, from the datastore or from what the former run knew |
-//! | [`kernel`] | plans and readings, on a thread of their own |
+//! | [`kernel`], [`audit`] | plans and readings, on a thread of their own; when all is read again |
 //! | [`bgp`] | the speaker's driver, on a thread of its own |
 //! | [`cni_server`], [`journal`] | the plugins' requests, the record of pods |
 //! | [`view`], [`status`], [`http`] | questions of `cordctl`, Prometheus and health checks |
@@ -14,7 +15,9 @@
 //! | [`install`] | plugin and network on the node, and everything of ours off it again |
 #![warn(missing_docs)]
 
+pub mod audit;
 pub mod bgp;
+pub mod cluster;
 pub mod cni_server;
 pub mod config;
 pub mod feed;

@@ -1,18 +1,20 @@
 //! The binary `corduroy-agent`: settles what has to be settled before the start, then runs the loop.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use corduroy_agent::config::{self, Config};
-use corduroy_agent::identity;
+use corduroy_agent::cluster::{AnotherNode, Cluster};
+use corduroy_agent::config::{self, Config, Store};
 use corduroy_agent::install::{Place, install, uninstall};
 use corduroy_agent::journal::{self, JournalFile};
 use corduroy_agent::lock::Lock;
-use corduroy_agent::run::{Beginning, run};
+use corduroy_agent::run::{Beginning, RunError, run};
 use corduroy_agent::signals::Signals;
+use corduroy_agent::{feed, identity};
 use corduroy_agent_core::endpoints::{Endpoints, Settings};
 use corduroy_agent_core::ipam::Owner;
 use tracing_subscriber::EnvFilter;
@@ -71,7 +73,9 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments) -> Result<()> {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    // In a pod the host's name may be another; there the manifest passes the node's.
+    let host = std::env::var("NODE_NAME")
+        .unwrap_or_else(|_| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let config = Config::load(&arguments.config, &host)?;
     if arguments.check {
         println!("{}: in order, this node is {}", arguments.config.display(), config.node);
@@ -80,15 +84,42 @@ fn start(arguments: &Arguments) -> Result<()> {
     let filter = EnvFilter::try_new(&config.log).context("log")?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let _lock = Lock::take(&config.run_dir)?;
-    let uid = identity::identity(&config.state_dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (uid, place, cluster) = runtime.block_on(identify(&config))?;
     tracing::info!("corduroy-agent {} on node {}, uid {uid}", env!("CARGO_PKG_VERSION"), config.node);
     let (endpoints, journal) = endpoints(&config, &uid)?;
     let seed = u64::from_le_bytes(identity::random().context("/dev/urandom")?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(run(Beginning { config, uid, endpoints, journal, seed }));
+    let beginning = Beginning { config, uid, place, cluster, endpoints, journal, seed };
+    let result = runtime.block_on(run(beginning));
     // A task that writes to a datastore that hangs must not keep the process.
     runtime.shutdown_background();
-    Ok(result?)
+    match result {
+        Err(RunError::Another(why)) => Err(again(&why)),
+        result => Ok(result?),
+    }
+}
+
+/// Who this node is, and where resources are.
+async fn identify(config: &Config) -> Result<(String, feed::Place, Option<Cluster>)> {
+    match &config.datastore {
+        Store::File(dir) => {
+            Ok((identity::identity(&config.state_dir)?, feed::Place::Directory(dir.clone()), None))
+        }
+        Store::Kubernetes(kubeconfig) => {
+            let cluster = Cluster::join(kubeconfig.clone(), &config.node, &config.state_dir).await;
+            let cluster = cluster.context("datastore.kubernetes")?;
+            Ok((cluster.uid().to_owned(), feed::Place::Cluster(cluster.datastore()), Some(cluster)))
+        }
+    }
+}
+
+/// Starts this program anew in its place, as in any planned restart: what is in the kernel stays. Returns when that
+/// can't be done.
+fn again(why: &AnotherNode) -> anyhow::Error {
+    tracing::warn!("{why}");
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    anyhow::Error::new(Command::new(program).args(arguments).exec()).context(why.to_string())
 }
 
 fn perform(task: &Task) -> Result<()> {

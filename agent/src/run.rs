@@ -2,20 +2,22 @@
 //! that order and with no opinion of its own.
 
 use std::future::pending;
-use std::time::Duration;
 
 use corduroy_agent_core::agent::{Agent, Input, Note, Output, Settings};
 use corduroy_agent_core::endpoints::Endpoints;
+use corduroy_agent_core::me::Membership;
 use corduroy_bgp::io::{Start, Stop};
 use corduroy_bgp::{Family, FamilySet, Time};
 use corduroy_bgp_net::{Announcement, Stopped, now};
 use corduroy_kernel::{Changed, State};
 use tokio::sync::mpsc;
 
+use crate::audit::Audit;
 use crate::bgp::Bgp;
+use crate::cluster::{AnotherNode, Cluster};
 use crate::cni_server::{CniServer, Incoming};
 use crate::config::Config;
-use crate::feed::Feed;
+use crate::feed::{Feed, Place};
 use crate::journal::JournalFile;
 use crate::kernel::KernelThread;
 use crate::signals::Signals;
@@ -39,15 +41,21 @@ pub enum RunError {
     /// The speaker ended by itself.
     #[error(transparent)]
     Bgp(#[from] Stopped),
+    /// This node is another one now; a new start is all that is needed.
+    #[error(transparent)]
+    Another(#[from] AnotherNode),
 }
 
 /// What the loop starts from: read and checked already.
-#[derive(Debug)]
 pub struct Beginning {
     /// The configuration.
     pub config: Config,
     /// This machine's identity.
     pub uid: String,
+    /// Where resources are.
+    pub place: Place,
+    /// The cluster it is of, if any.
+    pub cluster: Option<Cluster>,
     /// The pods, as the journal has them.
     pub endpoints: Endpoints,
     /// Where their records go.
@@ -60,6 +68,7 @@ pub struct Beginning {
 struct Run {
     agent: Agent,
     feed: Feed,
+    cluster: Option<Cluster>,
     kernel: KernelThread,
     bgp: Bgp,
     cni: CniServer,
@@ -69,7 +78,12 @@ struct Run {
     questions: mpsc::Receiver<Question>,
     signals: Signals,
     audit: Audit,
-    started: Time,
+    begun: Begun,
+}
+
+/// The beginning of this run.
+struct Begun {
+    at: Time,
     /// The kernel was read: it is known whether there was a former run.
     was_read: bool,
 }
@@ -79,7 +93,7 @@ struct Run {
 /// # Errors
 /// [`RunError`].
 pub async fn run(beginning: Beginning) -> Result<(), RunError> {
-    let Beginning { config, uid, endpoints, journal, seed } = beginning;
+    let Beginning { config, uid, place, cluster, endpoints, journal, seed } = beginning;
     let socket = |what: &str, why| RunError::Socket { what: what.to_owned(), why };
     let (asker, questions) = Asker::new();
     let bgp = Bgp::new(config.listen.clone(), seed);
@@ -93,15 +107,15 @@ pub async fn run(beginning: Beginning) -> Result<(), RunError> {
         kernel: KernelThread::start()?,
         cni: CniServer::listen(&config.run("cni.sock"), &config.run_dir)
             .map_err(|why| socket("CNI socket", why))?,
-        feed: Feed::start(&config.datastore, config.state_dir.join("datastore.snapshot")),
+        feed: Feed::start(place, config.state_dir.join("datastore.snapshot")),
         bgp,
         journal,
         done: mpsc::unbounded_channel(),
         questions,
-        audit: Audit { every: config.audit, next: now() + config.audit },
-        started: now(),
-        was_read: false,
-        agent: Agent::new(settings(config, uid), endpoints),
+        audit: Audit::new(config.audit),
+        begun: Begun { at: now(), was_read: false },
+        agent: Agent::new(settings(config, uid, cluster.as_ref()), endpoints),
+        cluster,
     };
     let how = run.turn().await?;
     tracing::info!("ending; what is in the kernel stays");
@@ -109,10 +123,11 @@ pub async fn run(beginning: Beginning) -> Result<(), RunError> {
     Ok(())
 }
 
-fn settings(config: Config, uid: String) -> Settings {
+fn settings(config: Config, uid: String, cluster: Option<&Cluster>) -> Settings {
     Settings {
         node: config.node,
         uid,
+        member: cluster.map(Cluster::membership).unwrap_or_default(),
         v4: config.v4,
         v6: config.v6,
         declared: config.declared,
@@ -125,10 +140,11 @@ impl Run {
     async fn turn(&mut self) -> Result<Stop, RunError> {
         loop {
             self.obey().await?;
-            let deadline = [self.agent.next_timeout(), self.bgp.next_timeout(), Some(self.audit.next)];
+            let deadline = [self.agent.next_timeout(), self.bgp.next_timeout(), Some(self.audit.due())];
             let deadline = deadline.into_iter().flatten().min();
             let inputs = tokio::select! {
                 events = self.feed.next() => vec![Input::Datastore(events)],
+                member = next_of(&mut self.cluster) => vec![Input::Member(member?)],
                 inputs = self.kernel.next() => self.first_read(inputs),
                 input = self.bgp.next() => input?.into_iter().collect(),
                 incoming = self.cni.next() => vec![self.plugin(incoming)],
@@ -142,6 +158,9 @@ impl Run {
             };
             for input in inputs {
                 self.agent.handle(input, now());
+            }
+            if let (Some(cluster), None) = (&mut self.cluster, self.agent.not_ready()) {
+                cluster.serves();
             }
         }
     }
@@ -213,8 +232,8 @@ impl Run {
     fn first_read(&mut self, inputs: Vec<Input>) -> Vec<Input> {
         let read =
             inputs.iter().find_map(|input| if let Input::Read(state) = input { Some(state) } else { None });
-        if let (false, Some(state)) = (self.was_read, read) {
-            self.was_read = true;
+        if let (false, Some(state)) = (self.begun.was_read, read) {
+            self.begun.was_read = true;
             self.bgp.started(start(state));
         }
         inputs
@@ -231,7 +250,7 @@ impl Run {
 
     fn view(&self) -> View<'_> {
         let (bgp, outside) = (self.bgp.handle(), self.bgp.condition());
-        View { agent: &self.agent, bgp, outside, started: self.started, now: now() }
+        View { agent: &self.agent, bgp, outside, started: self.begun.at, now: now() }
     }
 }
 
@@ -246,22 +265,6 @@ fn start(state: &State) -> Start {
     if forwarding.is_empty() { Start::First } else { Start::Again { forwarding } }
 }
 
-/// When everything is read again, whatever was reported.
-struct Audit {
-    every: Duration,
-    next: Time,
-}
-
-impl Audit {
-    fn is_due(&mut self) -> bool {
-        let is_due = self.next <= now();
-        if is_due {
-            self.next = now() + self.every;
-        }
-        is_due
-    }
-}
-
 fn journalled(result: std::io::Result<()>) {
     if let Err(error) = result {
         tracing::error!("journal of pods: {error}; what is lost is found in the kernel after a restart");
@@ -273,6 +276,13 @@ fn log(note: &Note) {
         tracing::warn!("{note}");
     } else {
         tracing::info!("{note}");
+    }
+}
+
+async fn next_of(cluster: &mut Option<Cluster>) -> Result<Membership, AnotherNode> {
+    match cluster {
+        Some(cluster) => cluster.next().await,
+        None => pending().await,
     }
 }
 

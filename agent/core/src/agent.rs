@@ -25,8 +25,7 @@ use std::time::Duration;
 use corduroy_api::{Event, Kind};
 use corduroy_bgp::Time;
 use corduroy_bgp::event::Event as BgpEvent;
-use corduroy_fabric::peering;
-use corduroy_fabric::sessions::Sessions;
+use corduroy_fabric::{peering, sessions::Sessions};
 use corduroy_kernel::{OpResult, State};
 
 use crate::convert;
@@ -92,6 +91,7 @@ impl Agent {
             v4: None,
             v6: None,
             tunnels: TunnelAddresses::default(),
+            member: settings.member,
         };
         let mut agent = Self {
             known: Known::new(me),
@@ -136,6 +136,7 @@ impl Agent {
                 let request = endpoints::Input::Request { id, request: *request, netns };
                 self.endpoints.handle(request, now);
             }
+            Input::Member(member) => intake::member(self, member),
             Input::HungUp(id) => self.endpoints.handle(endpoints::Input::HungUp(id), now),
             Input::Timeout => self.timeout(now),
         }

@@ -1,8 +1,8 @@
 //! What the datastore said last, as one run of the agent leaves it to the next, joined with what it says now.
 //!
-//! The former run's word (the snapshot) stands in twice: while the datastore can't be reached, for all of it; and when
-//! it can, for what it holds but can't be used (a file that somebody broke), so that a restart does not lose the last
-//! good state. What the datastore neither says nor rejects is gone.
+//! The former run's word (the snapshot) stands in twice: while the datastore, or a kind in it, can't be had, for all of
+//! that; and when it can, for what it holds but can't be used (a file that somebody broke), so that a restart does not
+//! lose the last good state. What the datastore neither says nor rejects is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +17,8 @@ pub struct LastKnown {
     /// Told to the agent, and not said since.
     told: BTreeSet<Key>,
     live: BTreeSet<Kind>,
+    /// There was no former run.
+    is_first: bool,
     rejected: BTreeMap<String, Vec<Rejection>>,
 }
 
@@ -26,20 +28,32 @@ impl LastKnown {
     pub fn new(snapshot: Vec<Resource>) -> Self {
         let resources: BTreeMap<Key, Resource> = snapshot.into_iter().map(|r| (r.key(), r)).collect();
         let unconfirmed = resources.keys().cloned().collect();
-        Self { resources, unconfirmed, ..Self::default() }
+        let is_first = resources.is_empty();
+        Self { resources, unconfirmed, is_first, ..Self::default() }
     }
 
-    /// The datastore can't be reached, this is why: all of the former run's word, for every kind. Nothing where there
-    /// is none: kinds that are unavailable.
-    pub fn stand_in(&mut self, why: &str) -> Vec<Event> {
-        if self.resources.is_empty() {
-            let gone = |kind| Event::Unavailable { kind, why: why.to_owned() };
-            return Kind::ALL.into_iter().map(gone).collect();
+    /// These kinds can't be had, this is why: all of the former run's word on those the datastore has said nothing of
+    /// in this run. Nothing where there was no former run.
+    pub fn stand_in(&mut self, kinds: impl IntoIterator<Item = Kind>, why: &str) -> Vec<Event> {
+        let mut out = Vec::new();
+        for kind in kinds {
+            out.push(Event::Unavailable { kind, why: why.to_owned() });
+            if self.is_first || self.live.contains(&kind) {
+                continue;
+            }
+            for key in self.unconfirmed.iter().filter(|key| key.kind == kind) {
+                self.told.insert(key.clone());
+                out.extend(self.resources.get(key).cloned().map(Event::Put));
+            }
+            out.push(Event::InSync { kind, from: Source::Snapshot });
         }
-        self.told.clone_from(&self.unconfirmed);
-        let puts = self.resources.values().cloned().map(Event::Put);
-        let synced = Kind::ALL.into_iter().map(|kind| Event::InSync { kind, from: Source::Snapshot });
-        puts.chain(synced).collect()
+        out
+    }
+
+    /// The kinds that the datastore has not said everything of in this run.
+    pub fn awaited(&self) -> impl Iterator<Item = Kind> + use<> {
+        let live = self.live.clone();
+        Kind::ALL.into_iter().filter(move |kind| !live.contains(kind))
     }
 
     /// What the datastore says, as much of it as was waiting; returns what the agent is to hear.
@@ -59,7 +73,11 @@ impl LastKnown {
                 Event::InSync { kind, from: Source::Live } => {
                     self.live.insert(*kind);
                 }
-                Event::InSync { from: Source::Snapshot, .. } | Event::Unavailable { .. } => {}
+                Event::Unavailable { kind, why } => {
+                    out.extend(self.stand_in([*kind], why));
+                    continue;
+                }
+                Event::InSync { from: Source::Snapshot, .. } => {}
                 Event::Rejected { source, rejections } if rejections.is_empty() => {
                     self.rejected.remove(source);
                 }
@@ -103,7 +121,7 @@ impl LastKnown {
     /// Has the datastore said everything at least once, so that this is worth keeping?
     #[must_use]
     pub fn is_live(&self) -> bool {
-        Kind::ALL.iter().all(|kind| self.live.contains(kind))
+        self.awaited().next().is_none()
     }
 
     /// What is to be left to the next run.
@@ -144,14 +162,26 @@ mod tests {
     #[test]
     fn without_a_datastore_the_former_run_speaks_and_what_is_gone_goes_once_it_is_back() {
         let mut known = snapshot();
-        let events = known.stand_in("no such directory");
-        assert_eq!(resources(&events), ["+IPPool/p", "+FabricNode/b"]);
+        let events = known.stand_in(Kind::ALL, "no such directory");
+        assert_eq!(resources(&events), ["+FabricNode/b", "+IPPool/p"]);
         assert!(!known.is_live());
         let mut batch = live();
         batch.push(Event::Put(pool("p", "10.0.0.0/16", "")));
         assert_eq!(resources(&known.live(batch)), ["+IPPool/p", "-FabricNode/b"]);
         assert!(known.is_live());
         assert_eq!(known.resources().count(), 1);
+    }
+
+    #[test]
+    fn a_kind_that_can_not_be_had_goes_by_the_former_run_and_keeps_what_was_said_in_this_one() {
+        let mut known = snapshot();
+        let gone = |kind| Event::Unavailable { kind, why: "forbidden".into() };
+        let events = known.live(vec![gone(Kind::IpPool)]);
+        assert_eq!(resources(&events), ["+IPPool/p"]);
+        assert_eq!(events[0], gone(Kind::IpPool));
+        assert_eq!(events[2], Event::InSync { kind: Kind::IpPool, from: Source::Snapshot });
+        known.live(live());
+        assert_eq!(known.live(vec![gone(Kind::FabricNode)]), [gone(Kind::FabricNode)]);
     }
 
     #[test]
@@ -176,7 +206,7 @@ mod tests {
 
     #[test]
     fn without_datastore_and_former_run_every_kind_is_unavailable() {
-        let events = LastKnown::default().stand_in("gone");
+        let events = LastKnown::new(Vec::new()).stand_in(Kind::ALL, "gone");
         assert!(events.iter().all(|e| matches!(e, Event::Unavailable { why, .. } if why == "gone")));
     }
 }

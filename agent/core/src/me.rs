@@ -18,6 +18,44 @@ pub struct Me {
     pub v6: Option<Chosen>,
     /// The addresses of its tunnel devices, as far as they have been allocated.
     pub tunnels: TunnelAddresses,
+    /// Who says that it is this node.
+    pub member: Membership,
+}
+
+/// Who says which node this is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Membership {
+    /// The machine itself, by an identity of its own. Another machine under the same name is somebody's mistake: until
+    /// it is mended nothing is done.
+    #[default]
+    Itself,
+    /// A cluster, in which names are unique: its Node object has our name, and our identity is that object's. A
+    /// FabricNode of this name with another identity is of a Node that is gone, and is taken over.
+    Of(Reported),
+    /// A cluster that has no such Node any more. What runs here goes on; its FabricNode is not made again, and no pods
+    /// are taken in.
+    Removed,
+}
+
+/// The addresses by which the cluster knows this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// IPv6.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl Membership {
+    /// The address of a family by which the cluster knows this node.
+    #[must_use]
+    pub fn reported(self, family: Family) -> Option<IpAddr> {
+        match (self, family) {
+            (Self::Of(reported), Family::V4) => reported.v4.map(IpAddr::V4),
+            (Self::Of(reported), Family::V6) => reported.v6.map(IpAddr::V6),
+            (Self::Itself | Self::Removed, _) => None,
+        }
+    }
 }
 
 /// The addresses of this node's tunnel devices, out of its own blocks.
@@ -103,7 +141,8 @@ impl Me {
 /// What the configuration says about this node's address of one family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wanted {
-    /// The address on the interface of the default route.
+    /// The address by which the cluster knows this node, if an interface has it; else the one on the interface of the
+    /// default route.
     #[default]
     Auto,
     /// The first global address of this interface.
@@ -132,6 +171,8 @@ pub enum Why {
     Configured,
     /// The configuration names its interface.
     InterfaceConfigured(LinkName),
+    /// The cluster knows the node by it.
+    Reported,
     /// The default route leaves by its interface.
     DefaultRoute(LinkName),
     /// There is no default route, and no other interface has an address of this family.
@@ -143,6 +184,7 @@ impl fmt::Display for Why {
         match self {
             Self::Configured => f.write_str("the configuration names it"),
             Self::InterfaceConfigured(dev) => write!(f, "the configuration names its interface {dev}"),
+            Self::Reported => f.write_str("the cluster knows this node by it"),
             Self::DefaultRoute(dev) => write!(f, "the default route leaves by its interface {dev}"),
             Self::OnlyOne(dev) => {
                 write!(f, "there is no default route and only {dev} has an address of this family")
@@ -169,11 +211,17 @@ pub enum NoAddress {
     Ambiguous(Vec<LinkName>),
 }
 
-/// Chooses this node's address of one family; `Ok(None)` when the family is not used here.
+/// Chooses this node's address of one family; `Ok(None)` when the family is not used here. `reported` is the one by
+/// which the cluster knows the node.
 ///
 /// # Errors
 /// [`NoAddress`] when the configuration can't be met or nothing decides.
-pub fn choose(wanted: Wanted, family: Family, facts: &Facts) -> Result<Option<Chosen>, NoAddress> {
+pub fn choose(
+    wanted: Wanted,
+    reported: Option<IpAddr>,
+    family: Family,
+    facts: &Facts,
+) -> Result<Option<Chosen>, NoAddress> {
     match wanted {
         Wanted::Nothing => Ok(None),
         Wanted::Is(address, len) => configured(address, len, facts).map(Some),
@@ -181,7 +229,13 @@ pub fn choose(wanted: Wanted, family: Family, facts: &Facts) -> Result<Option<Ch
             let found = first_global(facts, dev, family).ok_or(NoAddress::NotOn(dev))?;
             Ok(Some(chosen(found, Why::InterfaceConfigured(dev))))
         }
-        Wanted::Auto => automatic(family, facts),
+        Wanted::Auto => {
+            let found = reported.and_then(|address| configured(address, None, facts).ok());
+            match found {
+                Some(found) => Ok(Some(Chosen { why: Why::Reported, ..found })),
+                None => automatic(family, facts),
+            }
+        }
     }
 }
 
@@ -252,7 +306,11 @@ mod tests {
     }
 
     fn choice(wanted: Wanted, facts: &Facts) -> String {
-        match choose(wanted, Family::V4, facts) {
+        chosen_of(wanted, None, facts)
+    }
+
+    fn chosen_of(wanted: Wanted, reported: Option<&str>, facts: &Facts) -> String {
+        match choose(wanted, reported.map(|text| text.parse().unwrap()), Family::V4, facts) {
             Ok(Some(c)) => format!("{}/{}: {}", c.address, c.prefix_len, c.why),
             Ok(None) => "none".into(),
             Err(why) => why.to_string(),
@@ -274,6 +332,17 @@ mod tests {
         );
         let one = facts(&both[..1], None);
         assert!(choice(Wanted::Auto, &one).starts_with("192.0.2.1/24: there is no default route and only"));
+    }
+
+    #[test]
+    fn the_address_the_cluster_knows_goes_before_the_default_route_unless_it_is_on_no_interface() {
+        let two: &[(&str, &[&str])] = &[("eth0", &["192.0.2.1/24"]), ("eth1", &["198.51.100.1/25"])];
+        let facts = facts(two, Some(("eth0", "192.0.2.254")));
+        let of = |wanted, reported| chosen_of(wanted, Some(reported), &facts);
+        assert_eq!(of(Wanted::Auto, "198.51.100.1"), "198.51.100.1/25: the cluster knows this node by it");
+        assert!(of(Wanted::Auto, "203.0.113.1").starts_with("192.0.2.1/24: the default route"));
+        let configured = Wanted::Is("192.0.2.1".parse().unwrap(), None);
+        assert!(of(configured, "198.51.100.1").ends_with("the configuration names it"));
     }
 
     #[test]

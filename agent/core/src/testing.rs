@@ -22,7 +22,7 @@ use corduroy_kernel::{
 };
 
 use crate::known::Known;
-use crate::me::{Chosen, Me, TunnelAddresses, Why};
+use crate::me::{Chosen, Me, Membership, TunnelAddresses, Why};
 use crate::pods::Pod;
 
 pub(crate) fn ip(text: &str) -> IpAddr {
@@ -117,6 +117,7 @@ pub(crate) fn known() -> Known {
         v4: Some(chosen("192.0.2.1", 24)),
         v6: None,
         tunnels: TunnelAddresses::default(),
+        member: Membership::Itself,
     };
     Known { facts: bare_kernel().facts(), ..Known::new(me) }
 }

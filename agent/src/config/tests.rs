@@ -9,7 +9,7 @@ fn an_empty_file_means_every_default() {
     let config = read("# nothing\n").unwrap();
     assert_eq!(config.node, "host-1");
     assert_eq!((config.v4, config.v6), (Wanted::Auto, Wanted::Auto));
-    assert_eq!(config.datastore, Path::new("/etc/corduroy/datastore"));
+    assert_eq!(config.datastore, Store::File("/etc/corduroy/datastore".into()));
     assert_eq!(config.run("cni.sock"), Path::new("/run/corduroy/cni.sock"));
     assert_eq!(config.metrics, Some("127.0.0.1:9469".parse().unwrap()));
     assert_eq!(config.listen.len(), 2);
@@ -81,4 +81,19 @@ fn what_is_no_yaml_is_said_with_its_line() {
     assert!(error.contains("2 documents in it, one is allowed"), "{error}");
     let error = Config::load(Path::new("/nowhere/agent.yaml"), "h").unwrap_err().to_string();
     assert!(error.contains("/nowhere/agent.yaml: No such file"), "{error}");
+}
+
+#[test]
+fn a_cluster_is_one_datastore_and_files_are_another() {
+    let store = |text: &str| read(text).map(|config| config.datastore);
+    assert_eq!(store("datastore: {kubernetes: {}}\n"), Ok(Store::Kubernetes(None)));
+    let outside = store("datastore: {kubernetes: {kubeconfig: /etc/corduroy/kubeconfig}}\n");
+    assert_eq!(outside, Ok(Store::Kubernetes(Some("/etc/corduroy/kubeconfig".into()))));
+    let both = store("datastore: {kubernetes: {}, file: {path: /a}}\n").unwrap_err();
+    assert!(
+        both.contains("datastore.kubernetes: \"set beside file\" is not allowed: one datastore"),
+        "{both}"
+    );
+    let relative = store("datastore: {kubernetes: {kubeconfig: config}}\n").unwrap_err();
+    assert!(relative.contains("datastore.kubernetes.kubeconfig: \"config\" is not allowed"), "{relative}");
 }

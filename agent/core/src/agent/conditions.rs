@@ -6,6 +6,7 @@ use corduroy_kernel::{Family, LinkName};
 
 use super::Agent;
 use crate::desired::links;
+use crate::me::Membership;
 
 fn condition(severity: Severity, about: impl Into<String>, message: impl Into<String>) -> Condition {
     Condition { severity, about: about.into(), message: message.into() }
@@ -46,9 +47,13 @@ fn cannot(device: LinkName) -> String {
     )
 }
 
-/// Why this node does nothing: another machine has its name.
+/// Why this node does nothing: another machine has its name. In a cluster that can't be, and a FabricNode of another
+/// identity is what a former Node of this name has left.
 pub(super) fn name_taken(agent: &Agent) -> Option<(String, String)> {
     let me = &agent.known().me;
+    if me.member != Membership::Itself {
+        return None;
+    }
     let node = agent.known().model.nodes().get(&me.name).filter(|node| node.uid != me.uid)?;
     Some((ResourceKey::new(Kind::FabricNode, me.name.clone()).to_string(), node.uid.clone()))
 }

@@ -3,6 +3,7 @@
 use corduroy_api::Kind;
 
 use super::{Agent, conditions};
+use crate::me::Membership;
 
 /// What is waited for before anything is done.
 pub(super) fn waits_for(agent: &Agent) -> Option<String> {
@@ -25,6 +26,9 @@ pub(super) fn waits_for(agent: &Agent) -> Option<String> {
 
 /// Why pods can't be served; `None` when they can.
 pub(super) fn not_ready(agent: &Agent) -> Option<String> {
+    if agent.known.me.member == Membership::Removed {
+        return Some(format!("the cluster has no Node {} any more", agent.known.me.name));
+    }
     let unwritten = || (!is_own_known(agent)).then(|| "this node's FabricNode is not written yet".to_owned());
     waits_for(agent).or_else(unwritten)
 }

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use corduroy_api::{FabricNode, Key as ResourceKey, Kind};
 use corduroy_bgp::io::Change;
 
+use super::{Agent, Note, observe};
 use crate::convert;
 use crate::desired;
 use crate::former::Former;
 use crate::key::Key;
 use crate::known::Known;
+use crate::me::Membership;
 use crate::nodes::addresses;
 use crate::reconcile::Reconciler;
 
@@ -94,6 +96,22 @@ pub(super) fn loc_rib(
             reconciler.mark(known, Key::Route(convert::from_bgp(change.net)));
         }
     }
+}
+
+/// The cluster says this of our Node.
+pub(super) fn member(agent: &mut Agent, member: Membership) {
+    if std::mem::replace(&mut agent.known.me.member, member) == member {
+        return;
+    }
+    let mut notes = Vec::new();
+    if member == Membership::Removed {
+        notes.push(Note::Removed(agent.known.me.name.clone()));
+    }
+    if observe::addresses(&mut agent.known, &agent.settings, false, &mut notes) {
+        agent.reconciler.mark_all(&agent.known);
+        agent.sessions.model_changed();
+    }
+    notes.into_iter().for_each(|note| agent.note(note));
 }
 
 /// May a change of this kind of resource change who peers with whom, or how?

@@ -13,7 +13,7 @@ use corduroy_kernel::{Changed, Family, LinkName, NetnsId, OpResult, Plan, State}
 use ipnetwork::IpNetwork;
 
 use crate::endpoints::RequestId;
-use crate::me::{Chosen, NoAddress};
+use crate::me::{Chosen, Membership, NoAddress};
 
 /// What the world tells the agent.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub enum Input {
         /// The namespace it passed.
         netns: Option<NetnsId>,
     },
+    /// The cluster says this of our Node object.
+    Member(Membership),
     /// A plugin hung up.
     HungUp(RequestId),
     /// The time of [`crate::agent::Agent::next_timeout`] has come.
@@ -115,6 +117,8 @@ pub enum Note {
         /// Ours.
         ours: String,
     },
+    /// The cluster has no Node of this name any more.
+    Removed(String),
     /// Routes of a former run that nobody announced again were let go.
     Swept(usize),
     /// The datastore did not take our FabricNode.
@@ -140,6 +144,7 @@ impl Note {
         match self {
             Self::NoAddress(..)
             | Self::NameTaken { .. }
+            | Self::Removed(_)
             | Self::NotWritten(_)
             | Self::Refused(_)
             | Self::Repairing(_)
@@ -172,6 +177,10 @@ impl fmt::Display for Note {
                 f,
                 "FabricNode/{node} belongs to another machine (uid {theirs}, ours is {ours}): \
                  doing nothing until it is deleted or this node gets another name"
+            ),
+            Self::Removed(node) => write!(
+                f,
+                "the cluster has no Node {node} any more: what runs here goes on, new pods are not taken in"
             ),
             Self::Swept(n) => write!(f, "{n} routes of a former run were let go"),
             Self::NotWritten(why) => write!(f, "own FabricNode not written: {why}; trying again"),

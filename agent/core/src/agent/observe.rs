@@ -16,14 +16,24 @@ pub(super) fn facts(known: &mut Known, settings: &Settings, facts: Facts, notes:
     let is_first = known.facts == Facts::default();
     let changed = relevant(&known.facts) != relevant(&facts);
     known.facts = facts;
+    addresses(known, settings, is_first, notes) || changed
+}
+
+/// Chooses this node's addresses; true when one is another than before.
+pub(super) fn addresses(
+    known: &mut Known,
+    settings: &Settings,
+    is_first: bool,
+    notes: &mut Vec<Note>,
+) -> bool {
     let mut moved = false;
     for family in Family::ALL {
         let wanted = if family == Family::V4 { settings.v4 } else { settings.v6 };
-        let choice = choose(wanted, family, &known.facts);
+        let choice = choose(wanted, known.me.member.reported(family), family, &known.facts);
         let slot = if family == Family::V4 { &mut known.me.v4 } else { &mut known.me.v6 };
         moved |= take(slot, choice, family, is_first, notes);
     }
-    changed || moved
+    moved
 }
 
 fn take(

@@ -3,7 +3,7 @@
 use corduroy_fabric::peering;
 
 use super::Declared;
-use crate::me::Wanted;
+use crate::me::{Membership, Wanted};
 
 /// What does not change while the process runs.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub struct Settings {
     pub node: String,
     /// This machine's identity.
     pub uid: String,
+    /// Who says so, at the start.
+    pub member: Membership,
     /// Its IPv4 address.
     pub v4: Wanted,
     /// Its IPv6 address.

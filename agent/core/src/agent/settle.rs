@@ -8,6 +8,7 @@ use corduroy_fabric::{originate, peering};
 use super::announcer::Word;
 use super::reading::Extent;
 use super::{Agent, HOLD, Note, Output, Read, conditions, gate, intake, own_node, tunnels};
+use crate::me::Membership;
 use crate::{convert, former};
 
 /// Asks every part in turn, and passes on what it wants.
@@ -74,7 +75,7 @@ fn once(agent: &mut Agent, note: Note) {
 }
 
 fn write_own_node(agent: &mut Agent, now: Time) {
-    if conditions::name_taken(agent).is_some() {
+    if conditions::name_taken(agent).is_some() || agent.known.me.member == Membership::Removed {
         return;
     }
     let declared = tunnels::declared(&agent.known, &agent.reconciler, &agent.former);

@@ -1,6 +1,6 @@
 //! The whole agent against a kernel that takes everything.
 
-use corduroy_api::{Event, Kind, Source};
+use corduroy_api::{Event, Kind, Resource, Source, Write};
 use corduroy_bgp::Time;
 use corduroy_fabric::peering;
 use corduroy_kernel::{Op, Route, State};
@@ -8,7 +8,7 @@ use corduroy_kernel::{Op, Route, State};
 use super::{Agent, Declared, Input, Output, Read, Settings};
 use crate::endpoints::{self, Endpoints};
 use crate::ipam::Owner;
-use crate::me::Wanted;
+use crate::me::{Membership, Reported, Wanted};
 use crate::testing::{bare_kernel, block, net, node, pool};
 
 /// Node `a`, its kernel, and what the speaker was told.
@@ -21,11 +21,16 @@ struct World {
 
 impl World {
     fn new(kernel: State) -> Self {
+        Self::of(Membership::Itself, kernel)
+    }
+
+    fn of(member: Membership, kernel: State) -> Self {
         let owner = Owner { node: "a".into(), uid: "uid-a".into(), first_epoch: 7 };
         let (endpoints, _) = Endpoints::new(owner, endpoints::Settings::default(), b"", "boot");
         let settings = Settings {
             node: "a".into(),
             uid: "uid-a".into(),
+            member,
             v4: Wanted::Auto,
             v6: Wanted::Nothing,
             declared: Declared::default(),
@@ -99,4 +104,53 @@ fn after_a_restart_a_block_is_announced_though_nothing_of_it_has_to_be_applied()
     world.settle();
     assert_eq!(world.said, ["+10.1.0.0/26", "complete"]);
     assert!(!world.applied.iter().any(|op| matches!(op, Op::PutRoute(_))), "{:?}", world.applied);
+}
+
+/// The writes of our FabricNode, by its identity.
+fn written(world: &mut World) -> Vec<String> {
+    let mut out = Vec::new();
+    while let Some(output) = world.agent.poll() {
+        if let Output::Write(write) = output
+            && let Write::Create(Resource::FabricNode(node)) | Write::Update(Resource::FabricNode(node)) =
+                *write
+        {
+            out.push(node.uid.clone());
+        }
+    }
+    out
+}
+
+#[test]
+fn what_a_former_node_of_the_cluster_has_left_is_taken_over_and_what_another_machine_has_is_not() {
+    let cluster = Membership::Of(Reported { v4: Some("192.0.2.1".parse().unwrap()), v6: None });
+    for (member, expected) in [(cluster, vec!["uid-a"]), (Membership::Itself, vec![])] {
+        let mut world = World::of(member, bare_kernel());
+        world.settle();
+        let mut former = node("a", "192.0.2.1/24", "");
+        if let Resource::FabricNode(node) = &mut former {
+            std::sync::Arc::make_mut(node).uid = "uid-before".into();
+        }
+        let synced = Kind::ALL.into_iter().map(|kind| Event::InSync { kind, from: Source::Live });
+        let events = std::iter::once(Event::Put(former)).chain(synced).collect();
+        world.agent.handle(Input::Datastore(events), Time(1));
+        assert_eq!(written(&mut world), expected, "{member:?}");
+    }
+}
+
+#[test]
+fn a_node_removed_from_its_cluster_goes_on_and_takes_in_no_pods() {
+    let mut world = World::of(Membership::Of(Reported::default()), bare_kernel());
+    world.settle();
+    world.fill();
+    world.settle();
+    assert_eq!(world.agent.not_ready(), None);
+    world.agent.handle(Input::Member(Membership::Removed), Time(2));
+    let key = corduroy_api::Key::new(Kind::FabricNode, "a");
+    world.agent.handle(Input::Datastore(vec![Event::Gone(key)]), Time(2));
+    assert_eq!(written(&mut world), [] as [&str; 0]);
+    assert_eq!(world.agent.not_ready().unwrap(), "the cluster has no Node a any more");
+    let block = net("10.1.0.0/26");
+    assert!(world.agent.reconciler().picture().routes.contains_key(&block), "what runs here goes on");
+    world.agent.handle(Input::Member(Membership::Of(Reported::default())), Time(3));
+    assert_eq!(written(&mut world), ["uid-a"]);
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use corduroy_agent_core::desired::nft as rules;
 use corduroy_agent_core::known::Known;
-use corduroy_agent_core::me::{Chosen, Me, TunnelAddresses, Why};
+use corduroy_agent_core::me::{Chosen, Me, Membership, TunnelAddresses, Why};
 use corduroy_agent_core::pods::Pod;
 use corduroy_api::{Resource, yaml};
 use corduroy_kernel::nft::{Change, Name, Table};
@@ -49,6 +49,7 @@ fn known() -> Known {
         v4: chosen("192.0.2.1"),
         v6: chosen("fd01::1"),
         tunnels: TunnelAddresses::default(),
+        member: Membership::Itself,
     });
     let yes = Support::Yes;
     known.facts.features = Features { ipip: yes, vxlan: yes, lwtunnel: yes, ipv6: yes };

@@ -1,0 +1,229 @@
+//! This machine as a node of a Kubernetes cluster.
+//!
+//! The cluster says who we are: our identity is the uid of the Node object of our name, and the addresses it lists are
+//! those by which others look for us. Both are kept in the state directory, so that an agent comes up while the API
+//! server is away. A Node of our name with another uid is another node: the agent starts anew as that one. A Node that
+//! is gone leaves us running, without taking in pods.
+//!
+//! What we say to the cluster is one thing: that the network of this node works (condition NetworkUnavailable), once
+//! pods can be served.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use corduroy_agent_core::me::{Membership, Reported};
+use corduroy_datastore_kubernetes::{Access, ConnectError, Kubernetes, Node, NodeView, NodeWatch};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How long the API server may take to say who we are, when a former run knew it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is said that the Node is missed.
+const REMIND: Duration = Duration::from_secs(60);
+/// The pause after the condition could not be written.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// What is kept of the Node for a start without the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    uid: String,
+    v4: Option<Ipv4Addr>,
+    v6: Option<Ipv6Addr>,
+}
+
+impl Kept {
+    fn of(node: &Node) -> Self {
+        let internal = || {
+            let internal = node.addresses.iter().filter(|address| address.kind == "InternalIP");
+            internal.filter_map(|address| address.address.parse::<IpAddr>().ok())
+        };
+        let v4 = internal().find_map(|address| if let IpAddr::V4(v4) = address { Some(v4) } else { None });
+        let v6 = internal().find_map(|address| if let IpAddr::V6(v6) = address { Some(v6) } else { None });
+        Self { uid: node.uid.clone(), v4, v6 }
+    }
+
+    fn membership(&self) -> Membership {
+        Membership::Of(Reported { v4: self.v4, v6: self.v6 })
+    }
+
+    fn load(path: &Path) -> Option<Self> {
+        let kept = serde_json::from_slice(&fs::read(path).ok()?);
+        kept.inspect_err(|error| tracing::warn!("{}: {error}; not used", path.display())).ok()
+    }
+
+    /// Whole or not at all.
+    fn save(&self, path: &Path) -> io::Result<()> {
+        let unfinished = path.with_extension("new");
+        fs::write(&unfinished, serde_json::to_vec(self)?)?;
+        fs::rename(unfinished, path)
+    }
+}
+
+/// Another Node has our name now.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "Node {name} has the uid {now} and had {before}: it is another one, of which this agent is to be anew"
+)]
+pub struct AnotherNode {
+    name: String,
+    before: String,
+    now: String,
+}
+
+/// A membership.
+pub struct Cluster {
+    kubernetes: Kubernetes,
+    name: String,
+    watch: NodeWatch,
+    path: PathBuf,
+    kept: Kept,
+    available: Available,
+}
+
+/// Whether the cluster knows that our network works.
+enum Available {
+    /// It does not, or not of this run.
+    No,
+    /// It is being told.
+    Telling(mpsc::Receiver<()>),
+    /// It was told.
+    Told,
+}
+
+impl Cluster {
+    /// Finds out who we are; waits for as long as that takes.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: there is no way to an API server.
+    pub async fn join(
+        kubeconfig: Option<PathBuf>,
+        name: &str,
+        state_dir: &Path,
+    ) -> Result<Self, ConnectError> {
+        let kubernetes = Kubernetes::connect(&Access { kubeconfig, namespace: None }).await?;
+        let mut watch = kubernetes.watch_node(name);
+        let path = state_dir.join("node.json");
+        let former = Kept::load(&path);
+        let mut until = Instant::now() + if former.is_some() { PATIENCE } else { REMIND };
+        let kept = loop {
+            match (timeout_at(until, watch.changed()).await, &former) {
+                (Ok(NodeView { node: Some(node), known: true, .. }), _) => {
+                    let kept = Kept::of(&node);
+                    save(&kept, &path, state_dir);
+                    break kept;
+                }
+                (Ok(_), _) => {}
+                (Err(_), Some(former)) if !watch.view().known => {
+                    tracing::warn!("{}; going by the Node of the former run", why(&watch.view(), name));
+                    break former.clone();
+                }
+                (Err(_), _) => {
+                    tracing::warn!("{}; waiting for it", why(&watch.view(), name));
+                    until = Instant::now() + REMIND;
+                }
+            }
+        };
+        Ok(Self { kubernetes, name: name.to_owned(), watch, path, kept, available: Available::No })
+    }
+
+    /// Our identity.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        &self.kept.uid
+    }
+
+    /// What the cluster says of us, as of the start.
+    #[must_use]
+    pub fn membership(&self) -> Membership {
+        self.kept.membership()
+    }
+
+    /// The datastore of the cluster.
+    #[must_use]
+    pub fn datastore(&self) -> Kubernetes {
+        self.kubernetes.clone()
+    }
+
+    /// What the cluster says of us next. Safe to drop and call again.
+    ///
+    /// # Errors
+    /// [`AnotherNode`]: we are not the one we were.
+    pub async fn next(&mut self) -> Result<Membership, AnotherNode> {
+        loop {
+            let view = self.watch.changed().await;
+            match view.node {
+                _ if !view.known => {}
+                None => return Ok(Membership::Removed),
+                Some(node) => return self.seen(&node),
+            }
+        }
+    }
+
+    fn seen(&mut self, node: &Node) -> Result<Membership, AnotherNode> {
+        let kept = Kept::of(node);
+        if kept.uid != self.kept.uid {
+            let before = self.kept.uid.clone();
+            return Err(AnotherNode { name: self.name.clone(), before, now: kept.uid });
+        }
+        if kept != self.kept {
+            save(&kept, &self.path, self.path.parent().unwrap_or(Path::new("/")));
+            self.kept = kept;
+        }
+        Ok(self.kept.membership())
+    }
+
+    /// Pods can be served: the cluster is to know. To be called whenever that may have become so.
+    pub fn serves(&mut self) {
+        if let Available::Telling(told) = &mut self.available
+            && told.try_recv().is_ok()
+        {
+            self.available = Available::Told;
+        }
+        let node = self.watch.view().node.filter(|node| node.uid == self.kept.uid);
+        if let (Available::No, Some(node)) = (&self.available, node) {
+            let (sender, told) = mpsc::channel(1);
+            self.available = Available::Telling(told);
+            tokio::spawn(tell(self.kubernetes.clone(), node, sender));
+        }
+    }
+}
+
+/// Says that the network works until it was heard, or is nobody's business any more.
+async fn tell(kubernetes: Kubernetes, node: Arc<Node>, told: mpsc::Sender<()>) {
+    while !told.is_closed() {
+        match kubernetes.set_network_available(&node).await {
+            Ok(written) => {
+                if written {
+                    tracing::info!("the cluster knows that the network of this node works");
+                }
+                // The loop ends before its tasks do.
+                let _ = told.send(()).await;
+                return;
+            }
+            Err(error) => tracing::warn!("condition NetworkUnavailable not written: {error}; trying again"),
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+fn save(kept: &Kept, path: &Path, state_dir: &Path) {
+    if let Err(error) = fs::create_dir_all(state_dir).and_then(|()| kept.save(path)) {
+        tracing::warn!(
+            "{}: {error}; an agent that starts while the API server is away waits",
+            path.display()
+        );
+    }
+}
+
+fn why(view: &NodeView, name: &str) -> String {
+    match &view.unavailable {
+        Some(why) => why.clone(),
+        None if view.known => format!("the cluster has no Node {name}"),
+        None => "the API server does not answer".to_owned(),
+    }
+}

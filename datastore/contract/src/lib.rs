@@ -4,7 +4,7 @@
 //! clients of one server), and a way to put text there past all checks, where there is one. [`suite!`] makes one test
 //! of each demand, and [`demands`] lists them for those who run them some other way:
 //!
-//! ```ignore
+//! ```text
 //! corduroy_datastore_contract::suite!(my_backend().await);
 //! ```
 //! Nothing is demanded that a store behind a network can't give: a change is seen by a watcher *some time* after the

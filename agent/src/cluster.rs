@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::feed::Place;
+
 /// How long the API server may take to say who we are, when a former run knew it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is said that the Node is missed.
@@ -145,8 +147,8 @@ impl Cluster {
 
     /// The datastore of the cluster.
     #[must_use]
-    pub fn datastore(&self) -> Kubernetes {
-        self.kubernetes.clone()
+    pub fn datastore(&self) -> Place {
+        Place::Cluster { kubernetes: self.kubernetes.clone(), answers: self.watch.view().known }
     }
 
     /// What the cluster says of us next. Safe to drop and call again.

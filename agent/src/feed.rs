@@ -28,8 +28,13 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub enum Place {
     /// In files of this directory.
     Directory(PathBuf),
-    /// In this API server.
-    Cluster(Kubernetes),
+    /// In an API server.
+    Cluster {
+        /// Which.
+        kubernetes: Kubernetes,
+        /// Has it answered already? One that has not had its time.
+        answers: bool,
+    },
 }
 
 /// The datastore, once it could be opened.
@@ -93,10 +98,11 @@ impl Feeder {
             Vec::new()
         });
         let mut known = LastKnown::new(former);
-        let patience = Instant::now() + PATIENCE;
+        let had_its_time = matches!(self.place, Place::Cluster { answers: false, .. });
+        let patience = Instant::now() + if had_its_time { Duration::ZERO } else { PATIENCE };
         let Some(mut watch) = self.open(&mut known, patience).await else { return };
         let mut save_at: Option<Instant> = None;
-        let mut waits = Instant::now() < patience;
+        let mut waits = had_its_time || Instant::now() < patience;
         loop {
             let event = tokio::select! {
                 event = watch.next() => event,
@@ -170,7 +176,7 @@ fn open(place: &Place) -> Result<Box<dyn Datastore>, String> {
         Place::Directory(dir) => {
             FileStore::open(dir).map(|store| Box::new(store) as _).map_err(|error| error.to_string())
         }
-        Place::Cluster(kubernetes) => Ok(Box::new(kubernetes.clone())),
+        Place::Cluster { kubernetes, .. } => Ok(Box::new(kubernetes.clone())),
     }
 }
 

@@ -81,7 +81,9 @@ fn start(arguments: &Arguments) -> Result<()> {
         println!("{}: in order, this node is {}", arguments.config.display(), config.node);
         return Ok(());
     }
-    let filter = EnvFilter::try_new(&config.log).context("log")?;
+    // What goes wrong with the API server we say ourselves, once and in words.
+    let quiet = if config.log.contains("kube_client") { "" } else { ",kube_client=off" };
+    let filter = EnvFilter::try_new(format!("{}{quiet}", config.log)).context("log")?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let _lock = Lock::take(&config.run_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -108,7 +110,7 @@ async fn identify(config: &Config) -> Result<(String, feed::Place, Option<Cluste
         Store::Kubernetes(kubeconfig) => {
             let cluster = Cluster::join(kubeconfig.clone(), &config.node, &config.state_dir).await;
             let cluster = cluster.context("datastore.kubernetes")?;
-            Ok((cluster.uid().to_owned(), feed::Place::Cluster(cluster.datastore()), Some(cluster)))
+            Ok((cluster.uid().to_owned(), cluster.datastore(), Some(cluster)))
         }
     }
 }

@@ -45,7 +45,8 @@ fi
 ask() {
     local arguments=("${@:1:$#-1}") name=${*: -1} status
     cargo test --locked --quiet "${arguments[@]}" --no-run >"$log" 2>&1 || return 2
-    timeout 300 cargo test --locked --quiet "${arguments[@]}" -- --exact "$name" >"$log" 2>&1
+    # A live test first builds the programs it starts.
+    timeout 1200 cargo test --locked --quiet "${arguments[@]}" -- --exact "$name" >"$log" 2>&1
     status=$?
     grep -q "1 passed" "$log" && [ $status -eq 0 ] && return 0
     grep -q "0 passed; 1 failed" "$log" || [ $status -eq 124 ] && return 1

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use corduroy_agent_core::known::WATCHED;
 use corduroy_agent_core::last_known::LastKnown;
-use corduroy_api::{Event, Key, Kind, Version, Write, WriteError};
+use corduroy_api::{Event, Key, Version, Write, WriteError};
 use corduroy_datastore::{Datastore, FileStore, Watch};
 use corduroy_datastore_kubernetes::Kubernetes;
 use tokio::sync::mpsc;
@@ -146,10 +147,10 @@ impl Feeder {
         let mut told = false;
         loop {
             match open(&self.place) {
-                Ok(store) => return Some(self.store.get_or_init(|| store).watch(&Kind::ALL)),
+                Ok(store) => return Some(self.store.get_or_init(|| store).watch(&WATCHED)),
                 Err(why) if Instant::now() >= patience && !told => {
                     told = true;
-                    self.tell(known.stand_in(Kind::ALL, &why)).await?;
+                    self.tell(known.stand_in(WATCHED, &why)).await?;
                 }
                 Err(_) => {}
             }

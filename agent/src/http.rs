@@ -163,7 +163,7 @@ impl Node {
             self.conditions.with_label_values(&[name]).set(number(count));
         }
         let model = &view.agent.known().model;
-        for kind in corduroy_api::Kind::ALL {
+        for kind in corduroy_agent_core::known::WATCHED {
             let states = [
                 ("waiting", matches!(model.sync(kind), Sync::Waiting)),
                 ("live", matches!(model.sync(kind), Sync::Live)),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use corduroy_agent_core::convert;
 use corduroy_agent_core::ipam::BlockUse;
+use corduroy_agent_core::known::WATCHED;
 use corduroy_api::IpPool;
 use corduroy_api::block::block_name;
 use corduroy_fabric::status::{kinds, owner};
@@ -109,7 +110,7 @@ fn status(view: &View<'_>, bgp: BgpSummary) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: view.now.since(view.started).as_secs(),
         ready: agent.not_ready().is_none(),
-        kinds: kinds(&agent.known().model),
+        kinds: kinds(&agent.known().model, &WATCHED),
         conditions: view.conditions(),
         bgp: BgpSummary { originated, ..bgp },
         kernel: Some(kernel(view)),

@@ -135,12 +135,12 @@ pub fn summary(config: &Config, statuses: &[PeerStatus]) -> ipc::BgpSummary {
     }
 }
 
-/// How well each kind is known, how much there is of it and how much was refused.
+/// How well each of the kinds that are watched is known, how much there is of it and how much was refused.
 #[must_use]
-pub fn kinds(model: &Model) -> Vec<ipc::KindStatus> {
-    Kind::ALL
-        .into_iter()
-        .map(|kind| ipc::KindStatus {
+pub fn kinds(model: &Model, watched: &[Kind]) -> Vec<ipc::KindStatus> {
+    watched
+        .iter()
+        .map(|&kind| ipc::KindStatus {
             kind: kind.to_string(),
             sync: match model.sync(kind) {
                 Sync::Waiting => ipc::Sync::Waiting,

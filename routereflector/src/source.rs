@@ -17,6 +17,18 @@ use corduroy_ipc::status::{Condition, KindStatus, Owner, Severity};
 
 use crate::config::{self, Settings};
 
+/// The kinds of resources a reflector watches and waits for: who peers with whom and how, and, to be shown, whose the
+/// addresses are.
+const WATCHED: [Kind; 7] = [
+    Kind::Secret,
+    Kind::BgpFilter,
+    Kind::BgpConfiguration,
+    Kind::FabricNode,
+    Kind::BgpPeer,
+    Kind::IpPool,
+    Kind::IpamBlock,
+];
+
 /// The source in use.
 #[derive(Debug)]
 pub(crate) enum Source {
@@ -54,7 +66,7 @@ impl Source {
                 let options = Options { selection_deferral: *selection_deferral, ..Options::default() };
                 Self::Stored(Box::new(Stored {
                     name: settings.process.name.clone(),
-                    watch: store.watch(&Kind::ALL),
+                    watch: store.watch(&WATCHED),
                     model: Model::default(),
                     sessions: Sessions::new(options),
                 }))
@@ -93,7 +105,7 @@ impl Source {
                 let tell = !std::mem::replace(&mut clients.told, true);
                 tell.then(|| reflector::config(&clients.reflector))
             }
-            Self::Stored(stored) if stored.model.ready(&Kind::ALL) => {
+            Self::Stored(stored) if stored.model.ready(&WATCHED) => {
                 stored.sessions.settle(&stored.model, &stored.name, now)
             }
             Self::Stored(_) => None,
@@ -138,7 +150,7 @@ impl Source {
     /// What is waited for before anything is done.
     pub(crate) fn ready(&self) -> Result<(), String> {
         let Self::Stored(stored) = self else { return Ok(()) };
-        match Kind::ALL.into_iter().find(|kind| !stored.model.ready(&[*kind])) {
+        match WATCHED.into_iter().find(|kind| !stored.model.ready(&[*kind])) {
             Some(kind) => Err(format!("waiting for the datastore to have said every {kind}")),
             None => Ok(()),
         }
@@ -166,7 +178,7 @@ impl Source {
     pub(crate) fn kinds(&self) -> Vec<KindStatus> {
         match self {
             Self::Clients(_) => Vec::new(),
-            Self::Stored(stored) => status::kinds(&stored.model),
+            Self::Stored(stored) => status::kinds(&stored.model, &WATCHED),
         }
     }
 

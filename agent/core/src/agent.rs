@@ -22,11 +22,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use corduroy_api::{Event, Kind};
 use corduroy_bgp::Time;
 use corduroy_bgp::event::Event as BgpEvent;
 use corduroy_fabric::{peering, sessions::Sessions};
-use corduroy_kernel::{OpResult, State};
+use corduroy_kernel::OpResult;
 
 use crate::convert;
 use crate::endpoints::{self, Endpoints};
@@ -114,7 +113,7 @@ impl Agent {
     /// Something happened.
     pub fn handle(&mut self, input: Input, now: Time) {
         match input {
-            Input::Datastore(events) => events.into_iter().for_each(|event| self.event(event, now)),
+            Input::Datastore(events) => events.into_iter().for_each(|event| intake::event(self, event, now)),
             Input::Written { key, result } if key == own_node::key(&self.known.me.name) => {
                 self.own_node.finished(&result, now);
                 if let Err(why) = result {
@@ -124,7 +123,7 @@ impl Agent {
             Input::Written { key, result } => {
                 self.endpoints.handle(endpoints::Input::Written { key, result }, now);
             }
-            Input::Read(state) => self.read(*state, now),
+            Input::Read(state) => observe::read(self, *state, now),
             Input::Applied(results) => self.applied(results, now),
             Input::Changed(changed) => self.course.reading.want(changed),
             Input::LocRib(changes) => {
@@ -170,59 +169,6 @@ impl Agent {
         self.endpoints.handle_timeout(now);
         self.sessions.timeout(now);
         self.wiring.timeout(&mut self.known, &mut self.reconciler, now);
-    }
-
-    fn event(&mut self, event: Event, now: Time) {
-        let changed = self.known.model.apply(event);
-        if let corduroy_fabric::Changed::Resource(key) = changed {
-            if intake::touches_sessions(&key) {
-                self.sessions.model_changed();
-            }
-            self.course.announce = true;
-            match key.kind {
-                Kind::FabricNode => {
-                    let hops = intake::node(&mut self.known, &mut self.reconciler, &key.name);
-                    self.course.hops.extend(hops);
-                    if key.name == self.known.me.name {
-                        self.own_node.seen();
-                        self.course.told_pools = false;
-                    }
-                }
-                Kind::IpPool => {
-                    intake::pools(&mut self.known, &mut self.reconciler);
-                    self.course.told_pools = false;
-                }
-                Kind::IpamBlock => {
-                    intake::blocks(&mut self.known, &mut self.reconciler);
-                    self.block(&key.name, now);
-                }
-                Kind::BgpConfiguration | Kind::BgpPeer | Kind::BgpFilter | Kind::Secret => {}
-            }
-        }
-    }
-
-    fn read(&mut self, state: State, now: Time) {
-        let is_first = !self.course.reading.is_done();
-        self.course.reading.finish();
-        let mut notes = Vec::new();
-        if observe::facts(&mut self.known, &self.settings, state.facts(), &mut notes) {
-            self.reconciler.mark_all(&self.known);
-            self.sessions.model_changed();
-        }
-        let repaired = self.reconciler.repaired();
-        self.reconciler.absorb(&self.known, &self.former, state);
-        let repairing = self.reconciler.repaired() - repaired;
-        if repairing > 0 {
-            notes.push(Note::Repairing(repairing));
-        }
-        notes.into_iter().for_each(|note| self.note(note));
-        if is_first {
-            let pods = observe::pods(self.reconciler.picture());
-            self.endpoints.handle(endpoints::Input::Found(pods), now);
-        }
-        for link in observe::lost(&self.known, self.reconciler.picture(), &self.wiring) {
-            self.endpoints.handle(endpoints::Input::Lost(link), now);
-        }
     }
 
     fn applied(&mut self, results: Vec<OpResult>, now: Time) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use corduroy_api::{FabricNode, IpPool};
+use corduroy_api::{FabricNode, IpPool, Kind};
 use corduroy_fabric::{Encap, Model, blocks, encapsulation};
 use corduroy_kernel::{Facts, Family, IpNet, Support};
 
@@ -13,6 +13,17 @@ use crate::learned::Learned;
 use crate::me::Me;
 use crate::nodes::Nodes;
 use crate::pods::Pods;
+
+/// The kinds of resources an agent watches, and of which it waits to have heard everything before it acts.
+pub const WATCHED: [Kind; 7] = [
+    Kind::Secret,
+    Kind::BgpFilter,
+    Kind::BgpConfiguration,
+    Kind::FabricNode,
+    Kind::BgpPeer,
+    Kind::IpPool,
+    Kind::IpamBlock,
+];
 
 /// What is known. Plain data; whoever changes a field tells the reconciler which keys that touches.
 #[derive(Clone, Debug)]

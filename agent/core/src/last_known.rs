@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use corduroy_api::{Event, Key, Kind, Rejection, Resource, Source};
 
+use crate::known::WATCHED;
+
 /// The last accepted resources, and which of them only the former run knows.
 #[derive(Clone, Debug, Default)]
 pub struct LastKnown {
@@ -53,7 +55,7 @@ impl LastKnown {
     /// The kinds that the datastore has not said everything of in this run.
     pub fn awaited(&self) -> impl Iterator<Item = Kind> + use<> {
         let live = self.live.clone();
-        Kind::ALL.into_iter().filter(move |kind| !live.contains(kind))
+        WATCHED.into_iter().filter(move |kind| !live.contains(kind))
     }
 
     /// What the datastore says, as much of it as was waiting; returns what the agent is to hear.
@@ -138,7 +140,7 @@ mod tests {
     use crate::testing::{node, pool};
 
     fn live() -> Vec<Event> {
-        Kind::ALL.into_iter().map(|kind| Event::InSync { kind, from: Source::Live }).collect()
+        WATCHED.into_iter().map(|kind| Event::InSync { kind, from: Source::Live }).collect()
     }
 
     fn snapshot() -> LastKnown {
@@ -162,7 +164,7 @@ mod tests {
     #[test]
     fn without_a_datastore_the_former_run_speaks_and_what_is_gone_goes_once_it_is_back() {
         let mut known = snapshot();
-        let events = known.stand_in(Kind::ALL, "no such directory");
+        let events = known.stand_in(WATCHED, "no such directory");
         assert_eq!(resources(&events), ["+FabricNode/b", "+IPPool/p"]);
         assert!(!known.is_live());
         let mut batch = live();
@@ -206,7 +208,7 @@ mod tests {
 
     #[test]
     fn without_datastore_and_former_run_every_kind_is_unavailable() {
-        let events = LastKnown::new(Vec::new()).stand_in(Kind::ALL, "gone");
+        let events = LastKnown::new(Vec::new()).stand_in(WATCHED, "gone");
         assert!(events.iter().all(|e| matches!(e, Event::Unavailable { why, .. } if why == "gone")));
     }
 }

@@ -208,6 +208,6 @@ fn what_is_wrong_with_resources_is_said_with_the_source() {
     let said: Vec<_> =
         conditions(&model, &[]).iter().map(|c| format!("{}: {}", c.about, c.message)).collect();
     assert_eq!(said, ["/etc/p.yaml: line 7: IPPool/p: not YAML: oh", "Secret: can't be had: forbidden"]);
-    let pools = kinds(&model).into_iter().find(|kind| kind.kind == "IPPool").unwrap();
+    let pools = kinds(&model, &Kind::ALL).into_iter().find(|kind| kind.kind == "IPPool").unwrap();
     assert_eq!((pools.count, pools.rejected, pools.sync), (0, 1, ipc::Sync::Waiting));
 }

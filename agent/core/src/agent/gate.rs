@@ -3,6 +3,7 @@
 use corduroy_api::Kind;
 
 use super::{Agent, conditions};
+use crate::known::WATCHED;
 use crate::me::Membership;
 
 /// What is waited for before anything is done.
@@ -12,7 +13,7 @@ pub(super) fn waits_for(agent: &Agent) -> Option<String> {
     }
     let model = &agent.known.model;
     let waiting: Vec<&str> =
-        Kind::ALL.into_iter().filter(|kind| !model.ready(&[*kind])).map(Kind::name).collect();
+        WATCHED.into_iter().filter(|kind| !model.ready(&[*kind])).map(Kind::name).collect();
     if !waiting.is_empty() {
         return Some(format!("the datastore has not said everything of {}", waiting.join(", ")));
     }

@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use corduroy_api::{FabricNode, Key as ResourceKey, Kind};
+use corduroy_api::{Event, FabricNode, Key as ResourceKey, Kind};
+use corduroy_bgp::Time;
 use corduroy_bgp::io::Change;
+use corduroy_fabric::Changed;
 
 use super::{Agent, Note, observe};
 use crate::convert;
@@ -21,9 +23,37 @@ use crate::me::Membership;
 use crate::nodes::addresses;
 use crate::reconcile::Reconciler;
 
+/// The datastore says this.
+pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
+    let Changed::Resource(key) = agent.known.model.apply(event) else { return };
+    if touches_sessions(&key) {
+        agent.sessions.model_changed();
+    }
+    agent.course.announce = true;
+    match key.kind {
+        Kind::FabricNode => {
+            let hops = node(&mut agent.known, &mut agent.reconciler, &key.name);
+            agent.course.hops.extend(hops);
+            if key.name == agent.known.me.name {
+                agent.own_node.seen();
+                agent.course.told_pools = false;
+            }
+        }
+        Kind::IpPool => {
+            pools(&mut agent.known, &mut agent.reconciler);
+            agent.course.told_pools = false;
+        }
+        Kind::IpamBlock => {
+            blocks(&mut agent.known, &mut agent.reconciler);
+            agent.block(&key.name, now);
+        }
+        Kind::BgpConfiguration | Kind::BgpPeer | Kind::BgpFilter | Kind::Secret => {}
+    }
+}
+
 /// A node came, changed or went: index it and mark what it stands behind. Returns the next hops whose routes may go
 /// another way now: the caller gathers them, so that a burst of nodes costs one walk over the learned routes.
-pub(super) fn node(known: &mut Known, reconciler: &mut Reconciler, name: &str) -> BTreeSet<IpAddr> {
+fn node(known: &mut Known, reconciler: &mut Reconciler, name: &str) -> BTreeSet<IpAddr> {
     let new = known.model.nodes().get(name).cloned();
     let old = known.nodes.set(name, new.as_ref());
     if same_for_kernel(old.as_ref(), new.as_ref()) {
@@ -58,7 +88,7 @@ pub(super) fn next_hops(known: &Known, reconciler: &mut Reconciler, hops: &BTree
 }
 
 /// The blocks of this node are these now.
-pub(super) fn blocks(known: &mut Known, reconciler: &mut Reconciler) {
+fn blocks(known: &mut Known, reconciler: &mut Reconciler) {
     let (name, uid) = (known.me.name.as_str(), known.me.uid.as_str());
     let owned = corduroy_fabric::blocks::owned_by(&known.model, name, uid);
     let owned: BTreeSet<_> = owned.map(|block| convert::from_network(block.cidr)).collect();
@@ -70,7 +100,7 @@ pub(super) fn blocks(known: &mut Known, reconciler: &mut Reconciler) {
 }
 
 /// The pools are these now.
-pub(super) fn pools(known: &mut Known, reconciler: &mut Reconciler) {
+fn pools(known: &mut Known, reconciler: &mut Reconciler) {
     let old = std::mem::take(&mut known.pools);
     known.refresh_pools();
     for pool in &old {
@@ -115,6 +145,6 @@ pub(super) fn member(agent: &mut Agent, member: Membership) {
 }
 
 /// May a change of this kind of resource change who peers with whom, or how?
-pub(super) fn touches_sessions(key: &ResourceKey) -> bool {
+fn touches_sessions(key: &ResourceKey) -> bool {
     !matches!(key.kind, Kind::IpamBlock)
 }

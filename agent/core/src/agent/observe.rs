@@ -1,18 +1,45 @@
 //! What a reading of the kernel means for the parts.
 
+use corduroy_bgp::Time;
 use corduroy_kernel::{Facts, Family, LinkName, State};
 
 use super::wiring::Wiring;
-use super::{Note, Settings};
+use super::{Agent, Note, Settings};
+use crate::endpoints;
 use crate::known::Known;
 use crate::me::{Chosen, NoAddress, choose};
 use crate::pods::Pod;
+
+/// The kernel was read.
+pub(super) fn read(agent: &mut Agent, state: State, now: Time) {
+    let is_first = !agent.course.reading.is_done();
+    agent.course.reading.finish();
+    let mut notes = Vec::new();
+    if facts(&mut agent.known, &agent.settings, state.facts(), &mut notes) {
+        agent.reconciler.mark_all(&agent.known);
+        agent.sessions.model_changed();
+    }
+    let repaired = agent.reconciler.repaired();
+    agent.reconciler.absorb(&agent.known, &agent.former, state);
+    let repairing = agent.reconciler.repaired() - repaired;
+    if repairing > 0 {
+        notes.push(Note::Repairing(repairing));
+    }
+    notes.into_iter().for_each(|note| agent.note(note));
+    if is_first {
+        let pods = pods(agent.reconciler.picture());
+        agent.endpoints.handle(endpoints::Input::Found(pods), now);
+    }
+    for link in lost(&agent.known, agent.reconciler.picture(), &agent.wiring) {
+        agent.endpoints.handle(endpoints::Input::Lost(link), now);
+    }
+}
 
 /// Takes new facts in and chooses this node's addresses anew; true when anything changed that desired state depends on.
 ///
 /// An address that can't be chosen any more (its interface is down and IPv6 addresses go with that, the default route
 /// is being changed) stays this node's until another one is found: a flapping link must not move the fabric.
-pub(super) fn facts(known: &mut Known, settings: &Settings, facts: Facts, notes: &mut Vec<Note>) -> bool {
+fn facts(known: &mut Known, settings: &Settings, facts: Facts, notes: &mut Vec<Note>) -> bool {
     let is_first = known.facts == Facts::default();
     let changed = relevant(&known.facts) != relevant(&facts);
     known.facts = facts;
@@ -73,7 +100,7 @@ fn relevant(facts: &Facts) -> Facts {
 }
 
 /// The pods that the kernel shows: interfaces of ours whose addresses can be told from their neighbours.
-pub(super) fn pods(state: &State) -> Vec<Pod> {
+fn pods(state: &State) -> Vec<Pod> {
     let links = state.links.iter().filter(|(dev, _)| dev.is_pod());
     let pods = links.filter_map(|(dev, seen)| {
         let of_dev = state.neighbours.iter().filter(|((d, _), _)| d == dev);
@@ -85,7 +112,7 @@ pub(super) fn pods(state: &State) -> Vec<Pod> {
 }
 
 /// The pods whose interface is gone though nobody asked for that.
-pub(super) fn lost(known: &Known, picture: &State, wiring: &Wiring) -> Vec<LinkName> {
+fn lost(known: &Known, picture: &State, wiring: &Wiring) -> Vec<LinkName> {
     let links = known.pods.iter().map(|pod| pod.link);
     links.filter(|link| !picture.links.contains_key(link) && !wiring.is_under_way(*link)).collect()
 }

@@ -8,6 +8,7 @@ use corduroy_kernel::{Op, Route, State};
 use super::{Agent, Declared, Input, Output, Read, Settings};
 use crate::endpoints::{self, Endpoints};
 use crate::ipam::Owner;
+use crate::known::WATCHED;
 use crate::me::{Membership, Reported, Wanted};
 use crate::testing::{bare_kernel, block, net, node, pool};
 
@@ -73,7 +74,7 @@ impl World {
     fn fill(&mut self) {
         let puts = [node("a", "192.0.2.1/24", ""), pool("p", "10.1.0.0/16", ""), block("10.1.0.0/26", "a")];
         let puts = puts.into_iter().map(Event::Put);
-        let synced = Kind::ALL.into_iter().map(|kind| Event::InSync { kind, from: Source::Live });
+        let synced = WATCHED.into_iter().map(|kind| Event::InSync { kind, from: Source::Live });
         self.agent.handle(Input::Datastore(puts.chain(synced).collect()), Time(1));
     }
 }
@@ -130,7 +131,7 @@ fn what_a_former_node_of_the_cluster_has_left_is_taken_over_and_what_another_mac
         if let Resource::FabricNode(node) = &mut former {
             std::sync::Arc::make_mut(node).uid = "uid-before".into();
         }
-        let synced = Kind::ALL.into_iter().map(|kind| Event::InSync { kind, from: Source::Live });
+        let synced = WATCHED.into_iter().map(|kind| Event::InSync { kind, from: Source::Live });
         let events = std::iter::once(Event::Put(former)).chain(synced).collect();
         world.agent.handle(Input::Datastore(events), Time(1));
         assert_eq!(written(&mut world), expected, "{member:?}");

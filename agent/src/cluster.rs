@@ -18,10 +18,10 @@ use std::time::Duration;
 use corduroy_agent_core::me::{Membership, Reported};
 use corduroy_datastore_kubernetes::{Access, ConnectError, Kubernetes, Node, NodeView, NodeWatch};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::feed::Place;
+use crate::whole_file;
 
 /// How long the API server may take to say who we are, when a former run knew it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -58,11 +58,9 @@ impl Kept {
         kept.inspect_err(|error| tracing::warn!("{}: {error}; not used", path.display())).ok()
     }
 
-    /// Whole or not at all.
     fn save(&self, path: &Path) -> io::Result<()> {
-        let unfinished = path.with_extension("new");
-        fs::write(&unfinished, serde_json::to_vec(self)?)?;
-        fs::rename(unfinished, path)
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        whole_file::put(path, &serde_json::to_vec(self)?, 0o644).map_err(|error| error.why)
     }
 }
 
@@ -84,17 +82,8 @@ pub struct Cluster {
     watch: NodeWatch,
     path: PathBuf,
     kept: Kept,
-    available: Available,
-}
-
-/// Whether the cluster knows that our network works.
-enum Available {
-    /// It does not, or not of this run.
-    No,
-    /// It is being told.
-    Telling(mpsc::Receiver<()>),
-    /// It was told.
-    Told,
+    /// The cluster was told, or is being told, that our network works.
+    told: bool,
 }
 
 impl Cluster {
@@ -116,7 +105,7 @@ impl Cluster {
             match (timeout_at(until, watch.changed()).await, &former) {
                 (Ok(NodeView { node: Some(node), known: true, .. }), _) => {
                     let kept = Kept::of(&node);
-                    save(&kept, &path, state_dir);
+                    save(&kept, &path);
                     break kept;
                 }
                 (Ok(_), _) => {}
@@ -130,7 +119,7 @@ impl Cluster {
                 }
             }
         };
-        Ok(Self { kubernetes, name: name.to_owned(), watch, path, kept, available: Available::No })
+        Ok(Self { kubernetes, name: name.to_owned(), watch, path, kept, told: false })
     }
 
     /// Our identity.
@@ -173,38 +162,36 @@ impl Cluster {
             return Err(AnotherNode { name: self.name.clone(), before, now: kept.uid });
         }
         if kept != self.kept {
-            save(&kept, &self.path, self.path.parent().unwrap_or(Path::new("/")));
+            save(&kept, &self.path);
             self.kept = kept;
         }
         Ok(self.kept.membership())
     }
 
+    /// Has the cluster been told that our network works?
+    #[must_use]
+    pub fn was_told(&self) -> bool {
+        self.told
+    }
+
     /// Pods can be served: the cluster is to know. To be called whenever that may have become so.
     pub fn serves(&mut self) {
-        if let Available::Telling(told) = &mut self.available
-            && told.try_recv().is_ok()
-        {
-            self.available = Available::Told;
-        }
         let node = self.watch.view().node.filter(|node| node.uid == self.kept.uid);
-        if let (Available::No, Some(node)) = (&self.available, node) {
-            let (sender, told) = mpsc::channel(1);
-            self.available = Available::Telling(told);
-            tokio::spawn(tell(self.kubernetes.clone(), node, sender));
+        if let (false, Some(node)) = (self.told, node) {
+            self.told = true;
+            tokio::spawn(tell(self.kubernetes.clone(), node));
         }
     }
 }
 
-/// Says that the network works until it was heard, or is nobody's business any more.
-async fn tell(kubernetes: Kubernetes, node: Arc<Node>, told: mpsc::Sender<()>) {
-    while !told.is_closed() {
+/// Says that the network works until it was heard.
+async fn tell(kubernetes: Kubernetes, node: Arc<Node>) {
+    loop {
         match kubernetes.set_network_available(&node).await {
             Ok(written) => {
                 if written {
                     tracing::info!("the cluster knows that the network of this node works");
                 }
-                // The loop ends before its tasks do.
-                let _ = told.send(()).await;
                 return;
             }
             Err(error) => tracing::warn!("condition NetworkUnavailable not written: {error}; trying again"),
@@ -213,8 +200,8 @@ async fn tell(kubernetes: Kubernetes, node: Arc<Node>, told: mpsc::Sender<()>) {
     }
 }
 
-fn save(kept: &Kept, path: &Path, state_dir: &Path) {
-    if let Err(error) = fs::create_dir_all(state_dir).and_then(|()| kept.save(path)) {
+fn save(kept: &Kept, path: &Path) {
+    if let Err(error) = kept.save(path) {
         tracing::warn!(
             "{}: {error}; an agent that starts while the API server is away waits",
             path.display()

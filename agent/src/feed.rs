@@ -166,7 +166,7 @@ impl Feeder {
         let saved = tokio::task::spawn_blocking(move || snapshot::save(&path, &text)).await;
         match saved {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("snapshot {} not written: {error}", self.path.display()),
+            Ok(Err(error)) => tracing::warn!("snapshot: {error}"),
             Err(error) => tracing::warn!("snapshot not written: {error}"),
         }
     }

@@ -2,8 +2,10 @@
 //! name of another one is told from it by this, and so inherits neither its blocks nor its addresses.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
+
+use crate::whole_file;
 
 /// The identity in `state_dir`, drawn now if there is none.
 ///
@@ -24,11 +26,8 @@ pub fn identity(state_dir: &Path) -> io::Result<String> {
         Err(error) => return Err(named(error)),
     }
     let drawn = draw().map_err(named)?;
-    // Whole or not at all: half an identity would keep the agent from starting.
-    let unfinished = path.with_extension("new");
-    let mut file = File::create(&unfinished).map_err(named)?;
-    writeln!(file, "{drawn}").and_then(|()| file.sync_all()).map_err(named)?;
-    std::fs::rename(&unfinished, &path).map_err(named)?;
+    // Half an identity would keep the agent from starting.
+    whole_file::put(&path, format!("{drawn}\n").as_bytes(), 0o644).map_err(io::Error::other)?;
     Ok(drawn)
 }
 

@@ -13,14 +13,15 @@
 mod network;
 mod remove;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::lock::LockError;
+use crate::whole_file::{self, NotWritten};
 pub use remove::uninstall;
 
 /// The name of the plugin's file.
@@ -58,6 +59,9 @@ pub enum InstallError {
         /// As the system says.
         why: io::Error,
     },
+    /// A file could not be replaced.
+    #[error(transparent)]
+    NotWritten(#[from] NotWritten),
     /// An agent runs, or that can't be told.
     #[error(transparent)]
     Agent(#[from] LockError),
@@ -78,7 +82,7 @@ pub enum InstallError {
 /// is done is told line by line.
 ///
 /// # Errors
-/// [`InstallError::File`].
+/// [`InstallError::File`], [`InstallError::NotWritten`].
 pub fn install(place: &Place, from: Option<&Path>, say: &mut dyn FnMut(String)) -> Result<(), InstallError> {
     let source = match from {
         Some(dir) => dir.join(PLUGIN),
@@ -113,24 +117,9 @@ fn put(path: &Path, content: &[u8], mode: u32, say: &mut dyn FnMut(String)) -> R
         say(format!("{} is there", path.display()));
         return Ok(());
     }
-    let beside = unfinished(path);
-    let written = write(&beside, content, mode)
-        .map_err(failed("write", &beside))
-        .and_then(|()| fs::rename(&beside, path).map_err(failed("write", path)))
-        .and_then(|()| sync_directory(path).map_err(failed("sync the directory of", path)));
-    if written.is_err() {
-        // The reason is already known; what can't be removed is overwritten by the next run.
-        let _ = fs::remove_file(&beside);
-    }
-    written?;
+    whole_file::put(path, content, mode)?;
     say(format!("{} written", path.display()));
     Ok(())
-}
-
-/// Where a file is written until it is whole. No runtime takes such a name for a network or a plugin.
-fn unfinished(path: &Path) -> PathBuf {
-    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    path.with_file_name(format!(".{name}.unfinished"))
 }
 
 fn is_so(path: &Path, content: &[u8], mode: u32) -> bool {
@@ -138,23 +127,6 @@ fn is_so(path: &Path, content: &[u8], mode: u32) -> bool {
     metadata.is_file()
         && metadata.permissions().mode() & 0o7777 == mode
         && fs::read(path).is_ok_and(|there| there == content)
-}
-
-fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    // What a run that was cut off has left may be a link to anywhere.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(content)?;
-    // The mode at creation is narrowed by the umask.
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.sync_all()
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InstallError {

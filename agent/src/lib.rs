@@ -12,6 +12,7 @@
 //! | [`view`], [`status`], [`http`] | questions of `cordctl`, Prometheus and health checks |
 //! | [`config`], [`identity`], [`lock`] | what is settled before the start |
 //! | [`signals`] | the wish that it ends |
+//! | [`whole_file`] | files that are there whole or not at all |
 //! | [`install`] | plugin and network on the node, and everything of ours off it again |
 #![warn(missing_docs)]
 
@@ -32,3 +33,4 @@ pub mod signals;
 pub mod snapshot;
 pub mod status;
 pub mod view;
+pub mod whole_file;

@@ -7,15 +7,15 @@
 //! It is written whole and moved into place. One that is damaged is set aside and counts as none. It holds passwords:
 //! only its owner may read it.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use corduroy_api::{Resource, Secret, SecretValue, yaml};
 use corduroy_ipc::hash::stable;
 use serde::{Deserialize, Serialize};
+
+use crate::whole_file::{self, NotWritten};
 
 const MAGIC: &str = "corduroy-snapshot 1 ";
 
@@ -123,16 +123,9 @@ pub fn text<'a>(resources: impl Iterator<Item = &'a Resource>) -> String {
 /// Replaces the file by this text; a crash leaves the old or the new one.
 ///
 /// # Errors
-/// As the system says; the old one stays.
-pub fn save(path: &Path, text: &str) -> io::Result<()> {
-    let unfinished = path.with_extension("new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, path)?;
-    // The name too outlives a power cut.
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+/// [`NotWritten`]; the old one stays.
+pub fn save(path: &Path, text: &str) -> Result<(), NotWritten> {
+    whole_file::put(path, text.as_bytes(), 0o600)
 }
 
 #[cfg(test)]

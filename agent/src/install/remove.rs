@@ -8,8 +8,9 @@ use corduroy_agent_core::reconcile::owned;
 use corduroy_kernel::{Lane, Plan};
 use corduroy_kernel_linux::Kernel;
 
-use super::{InstallError, NETWORK, PLUGIN, Place, failed, unfinished};
+use super::{InstallError, NETWORK, PLUGIN, Place, failed};
 use crate::lock::Lock;
+use crate::whole_file::unfinished;
 
 /// What an agent, a reflector and the plugin have in the run directory.
 const RUN: [&str; 7] = [
@@ -22,7 +23,7 @@ const RUN: [&str; 7] = [
     "routereflector",
 ];
 /// What an agent has in the state directory.
-const STATE: [&str; 5] = ["identity", "node.json", "node.new", "datastore.snapshot", "datastore.damaged"];
+const STATE: [&str; 4] = ["identity", "node.json", "datastore.snapshot", "datastore.damaged"];
 
 /// Takes network, interfaces, routes, rules, plugin and files off the node this process is on: pods that still run lose
 /// their network. The switches that make a router of the node stay as they are, since others rely on them. What is done
@@ -34,17 +35,15 @@ pub fn uninstall(place: &Place, say: &mut dyn FnMut(String)) -> Result<(), Insta
     // An agent would put everything back.
     let lock = Lock::take(&place.run_dir)?;
     let network = place.networks.join(NETWORK);
-    remove(&network, say)?;
-    remove(&unfinished(&network), say)?;
+    remove_whole(&network, say)?;
     clear(say)?;
     let plugin = place.plugins.join(PLUGIN);
-    remove(&plugin, say)?;
-    remove(&unfinished(&plugin), say)?;
+    remove_whole(&plugin, say)?;
     for name in RUN {
         remove(&place.run_dir.join(name), say)?;
     }
     for name in STATE {
-        remove(&place.state_dir.join(name), say)?;
+        remove_whole(&place.state_dir.join(name), say)?;
     }
     remove_directory(&place.state_dir, say)?;
     // The last thing that goes is what keeps an agent from starting.
@@ -72,6 +71,12 @@ fn clear(say: &mut dyn FnMut(String)) -> Result<(), InstallError> {
     }
     say(format!("kernel: {count} interfaces, routes and tables of ours removed"));
     Ok(())
+}
+
+/// Removes a file and what a run that was cut off has left beside it.
+fn remove_whole(path: &Path, say: &mut dyn FnMut(String)) -> Result<(), InstallError> {
+    remove(path, say)?;
+    remove(&unfinished(path), say)
 }
 
 fn remove(path: &Path, say: &mut dyn FnMut(String)) -> Result<(), InstallError> {

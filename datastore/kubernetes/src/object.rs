@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use corduroy_api::schema::crd;
 use corduroy_api::yaml::Value;
 use corduroy_api::{API_VERSION, Key, Kind, Rejection, Resource, Secret, SecretValue, Violations, Why};
 use serde::Deserialize;
@@ -135,18 +136,11 @@ pub(crate) struct Collection {
 impl Collection {
     /// Those of one of the kinds that a datastore knows.
     pub(crate) fn of(kind: Kind, namespace: &str) -> Self {
-        let plural = match kind {
-            Kind::IpPool => "ippools",
-            Kind::IpamBlock => "ipamblocks",
-            Kind::FabricNode => "fabricnodes",
-            Kind::BgpConfiguration => "bgpconfigurations",
-            Kind::BgpPeer => "bgppeers",
-            Kind::BgpFilter => "bgpfilters",
-            Kind::Secret => {
-                return Self { path: format!("/api/v1/namespaces/{namespace}/secrets"), only: None };
-            }
+        let path = match crd::plural(kind) {
+            Some(plural) => format!("/apis/{API_VERSION}/{plural}"),
+            None => format!("/api/v1/namespaces/{namespace}/secrets"),
         };
-        Self { path: format!("/apis/{API_VERSION}/{plural}"), only: None }
+        Self { path, only: None }
     }
 
     /// The core's Nodes.

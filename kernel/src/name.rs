@@ -38,6 +38,8 @@ impl LinkName {
     pub const IPIP: Self = Self::known("ipip-cord");
     /// The one VXLAN tunnel device.
     pub const VXLAN: Self = Self::known("vxlan-cord");
+    /// What the names of pods' interfaces begin with.
+    pub const PODS: Self = Self::known(POD_PREFIX);
     /// Loopback.
     pub const LO: Self = Self::known("lo");
 

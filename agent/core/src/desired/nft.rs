@@ -9,8 +9,8 @@
 //! output filter    oifname cord*  only to an address the interface has
 //! postrouting nat  from a pool with natOutgoing to neither pool nor node ─► masquerade, fully random
 //! ```
-//! What every packet of every pod meets is kept short, since each base chain and each lookup costs some tenths of a
-//! microsecond: the source check, and one rule that lets through what belongs to a connection judged before. The source
+//! What every packet of every pod meets is kept short, since it pays for each base chain and each lookup: the
+//! source check, and one rule that lets through what belongs to a connection judged before. The source
 //! check stands before connection tracking, so that a forged packet costs no entry and takes part in nobody's
 //! connection. Both judgements of a new connection are chains that one base chain jumps to, and that *return* to let it
 //! pass: traffic between two pods of this node is what one may send and the other may get, and an accept would end the
@@ -141,17 +141,14 @@ pub fn chain(known: &Known, name: &Name) -> Option<Chain> {
     Some(Chain { base, rules })
 }
 
-fn from_pods() -> Option<Match> {
-    LinkName::new("cord").ok().map(Match::iifname_prefix)
+/// What comes from a pod's interface.
+fn from_pods() -> Rule {
+    Rule::new().when(Match::iifname_prefix(LinkName::PODS))
 }
 
-fn to_pods() -> Option<Match> {
-    LinkName::new("cord").ok().map(Match::oifname_prefix)
-}
-
-/// A rule for what comes from a pod's interface (or goes to one).
-fn on(what: Option<Match>) -> Rule {
-    what.into_iter().fold(Rule::new(), Rule::when)
+/// What goes to a pod's interface.
+fn to_pods() -> Rule {
+    Rule::new().when(Match::oifname_prefix(LinkName::PODS))
 }
 
 /// Whatever is not from a pod passes. Neighbour discovery passes; a pod is no router. Everything else must come from an
@@ -168,7 +165,7 @@ fn prerouting() -> Vec<Rule> {
     let unspecified = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let known = |family, set: &str| Rule::new().in_set([Field::Iifname, Field::Saddr(family)], set).accept();
     vec![
-        on(from_pods().map(Match::not)).accept(),
+        Rule::new().when(Match::iifname_prefix(LinkName::PODS).not()).accept(),
         known(Family::V4, "pods4"),
         icmp6(ROUTER_ADVERTISEMENT).drop().comment("a pod is no router"),
         icmp6(REDIRECT).drop(),
@@ -198,7 +195,7 @@ fn pod_limits() -> Vec<Rule> {
 
 /// Tunnelled packets come from nodes. Said only of the tunnels we terminate: others' are not ours to judge.
 fn input(known: &Known) -> Vec<Rule> {
-    let mut rules = vec![on(from_pods()).jump("pod-limits")];
+    let mut rules = vec![from_pods().jump("pod-limits")];
     if links::is_wanted(known, LinkName::IPIP) {
         let ipip = Rule::new().when(Match::l4proto(IPIP)).not_in_set([Field::Saddr(Family::V4)], "nodes4");
         rules.push(ipip.counter().drop().comment("IPIP from no node"));
@@ -217,8 +214,8 @@ fn forward() -> Vec<Rule> {
     let judged = CtState::ESTABLISHED.or(CtState::RELATED);
     vec![
         Rule::new().when(Match::ct_state(judged)).accept(),
-        on(from_pods()).jump("from-pods"),
-        on(to_pods()).jump("to-pods"),
+        from_pods().jump("from-pods"),
+        to_pods().jump("to-pods"),
     ]
 }
 
@@ -236,7 +233,7 @@ fn judge(interface: Field, map: &str) -> Vec<Rule> {
 /// What this host itself sends to a pod goes to an address that the interface has.
 fn output() -> Vec<Rule> {
     let unknown = |family, set: &str| {
-        on(to_pods()).not_in_set([Field::Oifname, Field::Daddr(family)], set).counter().drop()
+        to_pods().not_in_set([Field::Oifname, Field::Daddr(family)], set).counter().drop()
     };
     vec![unknown(Family::V4, "pods4"), unknown(Family::V6, "pods6")]
 }

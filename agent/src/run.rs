@@ -159,7 +159,10 @@ impl Run {
             for input in inputs {
                 self.agent.handle(input, now());
             }
-            if let (Some(cluster), None) = (&mut self.cluster, self.agent.not_ready()) {
+            if let Some(cluster) = &mut self.cluster
+                && !cluster.was_told()
+                && self.agent.not_ready().is_none()
+            {
                 cluster.serves();
             }
         }
@@ -210,12 +213,14 @@ impl Run {
     fn ask_peers(&self) {
         let (bgp, done) = (self.bgp.handle().cloned(), self.done.0.clone());
         tokio::spawn(async move {
-            let peers = match bgp {
-                Some(handle) => handle.peers().await.unwrap_or_default(),
-                None => Vec::new(),
+            let (peers, sole) = match bgp {
+                Some(handle) => {
+                    (handle.peers().await.unwrap_or_default(), handle.sole().await.unwrap_or_default())
+                }
+                None => Default::default(),
             };
             // The loop ends before its tasks do.
-            drop(done.send(Input::Peers(peers)));
+            drop(done.send(Input::Peers { peers, sole }));
         });
     }
 

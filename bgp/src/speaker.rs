@@ -12,11 +12,12 @@
 //! next_timeout(), handle_timeout(now)
 //! ```
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::config::Config;
+use crate::config::{Config, PeerKey};
 use crate::io::{Change, ConnId, Input, More, Output, Start, Stop};
 use crate::rib::{Rib, Sizes};
 use crate::sessions::Sessions;
@@ -136,6 +137,12 @@ impl Speaker {
     pub fn peers(&self) -> Vec<PeerStatus> {
         let status = self.sessions.status().into_iter();
         status.map(|(id, session)| PeerStatus { session, families: self.rib.query().families(id) }).collect()
+    }
+
+    /// The peers without which we would have no path to some prefix; see [`Query::sole`](crate::rib::Query::sole).
+    #[must_use]
+    pub fn sole(&self) -> BTreeSet<PeerKey> {
+        self.rib.query().sole()
     }
 
     /// A page of routes.

@@ -117,8 +117,6 @@ pub struct FamilyStatus {
     pub accepted: u32,
     /// Of them, those kept from a former session and not yet confirmed.
     pub stale: u32,
-    /// It alone gives us some prefix. Looked for when asked, among the first [`FamilyStatus::SOLE`] it announced.
-    pub sole: bool,
     /// Prefixes it has of us (its update group's table less its own routes).
     pub advertised: u32,
     /// Its End-of-RIB has come.
@@ -127,12 +125,6 @@ pub struct FamilyStatus {
     pub end_of_rib_sent: bool,
     /// Something is waiting to be sent.
     pub pending: bool,
-}
-
-impl FamilyStatus {
-    /// How many prefixes of a peer are looked at for one that nobody else gives us: more than a node has blocks, and
-    /// few enough for a reflector with hundreds of clients to be asked every second.
-    pub const SOLE: usize = 4096;
 }
 
 /// Which table a query looks at.

@@ -95,9 +95,9 @@ impl Sessions {
         }
     }
 
-    /// How far the peers are.
-    pub fn peers(&mut self, peers: &[PeerStatus]) {
-        let mut progress = Progress::default();
+    /// How far the peers are, and which of them alone give us some prefix.
+    pub fn peers(&mut self, peers: &[PeerStatus], sole: BTreeSet<PeerKey>) {
+        let mut progress = Progress { sole, ..Progress::default() };
         for peer in peers {
             let established = peer.session.state == SessionState::Established;
             if established || peer.families.iter().any(|family| family.stale > 0) {
@@ -105,9 +105,6 @@ impl Sessions {
             }
             if established && peer.families.iter().all(|family| family.end_of_rib_received) {
                 progress.delivered.insert(peer.session.key);
-            }
-            if peer.families.iter().any(|family| family.sole) {
-                progress.sole.insert(peer.session.key);
             }
         }
         self.progress = progress;

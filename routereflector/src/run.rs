@@ -108,7 +108,8 @@ impl Process {
             // What is wanted may depend on how the sessions are.
             match &self.speaker {
                 Some(speaker) if self.source.wants_to_know() => {
-                    self.source.peers(&speaker.handle.peers().await?);
+                    let (peers, sole) = (speaker.handle.peers().await?, speaker.handle.sole().await?);
+                    self.source.peers(&peers, sole);
                 }
                 Some(_) | None => break,
             }

@@ -1,6 +1,6 @@
 //! Where the speaker's configuration comes from: clients of our own, or what a datastore says about our FabricNode.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anyhow::Context as _;
@@ -127,10 +127,10 @@ impl Source {
         }
     }
 
-    /// How the peers are.
-    pub(crate) fn peers(&mut self, peers: &[PeerStatus]) {
+    /// How the peers are, and which of them alone give us some prefix.
+    pub(crate) fn peers(&mut self, peers: &[PeerStatus], sole: BTreeSet<PeerKey>) {
         if let Self::Stored(stored) = self {
-            stored.sessions.peers(peers);
+            stored.sessions.peers(peers, sole);
         }
     }
 

@@ -130,7 +130,7 @@ impl Agent {
                 intake::loc_rib(&mut self.known, &mut self.reconciler, &mut self.former, &changes);
             }
             Input::Bgp(event) => self.speaker(&event),
-            Input::Peers(peers) => self.sessions.peers(&peers),
+            Input::Peers { peers, sole } => self.sessions.peers(&peers, sole),
             Input::Cni { id, request, netns } => {
                 let request = endpoints::Input::Request { id, request: *request, netns };
                 self.endpoints.handle(request, now);

@@ -196,6 +196,7 @@ impl Driver {
             Request::OriginationComplete => self.speaker.handle(Input::OriginationComplete, now),
             Request::Command(peer, command) => self.speaker.handle(Input::Command { peer, command }, now),
             Request::Peers(to) => drop(to.send(self.speaker.peers())),
+            Request::Sole(to) => drop(to.send(self.speaker.sole())),
             Request::Routes(query, to) => drop(to.send(self.speaker.routes(&query))),
             Request::Explain(net, to) => drop(to.send(self.speaker.explain(net))),
             Request::Sizes(to) => drop(to.send(self.speaker.sizes())),

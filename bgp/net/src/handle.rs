@@ -1,5 +1,7 @@
 //! The way to a running driver: requests in, answers and reports out.
 
+use std::collections::BTreeSet;
+
 use corduroy_bgp::Net;
 use corduroy_bgp::config::{Config, PeerKey};
 use corduroy_bgp::io::{Change, Command, Origination, Stop};
@@ -41,6 +43,7 @@ pub(crate) enum Request {
     OriginationComplete,
     Command(PeerKey, Command),
     Peers(oneshot::Sender<Vec<PeerStatus>>),
+    Sole(oneshot::Sender<BTreeSet<PeerKey>>),
     Routes(RouteQuery, oneshot::Sender<RoutePage>),
     Explain(Net, oneshot::Sender<Explanation>),
     Sizes(oneshot::Sender<Sizes>),
@@ -108,6 +111,14 @@ impl Handle {
     /// [`Stopped`].
     pub async fn peers(&self) -> Result<Vec<PeerStatus>, Stopped> {
         self.ask(Request::Peers).await
+    }
+
+    /// The peers without which we would have no path to some prefix. Takes looking at prefixes one by one.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn sole(&self) -> Result<BTreeSet<PeerKey>, Stopped> {
+        self.ask(Request::Sole).await
     }
 
     /// A page of routes.

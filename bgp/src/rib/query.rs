@@ -1,5 +1,6 @@
 //! Questions: numbers of a peer, pages of routes, and why a route is or is not somewhere.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -11,6 +12,7 @@ use super::peers::PeerTables;
 use super::prefixes::Packed;
 use super::table::{Table, source};
 use crate::attrs::Attributes;
+use crate::config::PeerKey;
 use crate::decide::{Step, decide};
 use crate::export::Member;
 use crate::io::PeerId;
@@ -52,10 +54,6 @@ impl<'a> Query<'a> {
                 received: part.adj_in.received,
                 accepted: part.adj_in.accepted,
                 stale: part.adj_in.stale,
-                sole: match family {
-                    Family::Ipv4Unicast => self.rib.v4.gives_alone(id, &part.adj_in),
-                    Family::Ipv6Unicast => self.rib.v6.gives_alone(id, &part.adj_in),
-                },
                 advertised: view.map_or(0, |v| v.advertised(id)),
                 end_of_rib_received: part.end_of_rib_received,
                 end_of_rib_sent: part.end_of_rib_sent,
@@ -63,6 +61,18 @@ impl<'a> Query<'a> {
             }
         };
         Family::ALL.into_iter().filter(has).map(row).collect()
+    }
+
+    /// The peers without which we would have no usable path to some prefix. Prefixes are looked at one by one, though
+    /// no more than some thousands a peer: for who is about to end a session, not for every look at the status.
+    #[must_use]
+    pub fn sole(&self) -> BTreeSet<PeerKey> {
+        let is_sole = |(id, peer): &(u16, &PeerTables)| {
+            let of = |family| &peer.family(family).adj_in;
+            self.rib.v4.gives_alone(*id, of(Family::Ipv4Unicast))
+                || self.rib.v6.gives_alone(*id, of(Family::Ipv6Unicast))
+        };
+        self.rib.peers.iter().filter(is_sole).map(|(_, peer)| peer.session.key).collect()
     }
 
     /// Prefixes, attribute sets and update groups.

@@ -21,7 +21,6 @@ use crate::decide::{Candidate, Step, decide};
 use crate::event::Event;
 use crate::export::{Source, Views};
 use crate::io::{Change, LocPath};
-use crate::status::FamilyStatus;
 
 /// One family's tables.
 #[derive(Debug)]
@@ -114,7 +113,9 @@ impl<P: Packed> Table<P> {
 
     /// Is there, among the first prefixes of the peer's list, one to which it alone has a usable path?
     pub(crate) fn gives_alone(&self, peer: u16, adj: &AdjIn) -> bool {
-        adj.list.iter().take(FamilyStatus::SOLE).any(|prefix| {
+        // More than a node has blocks, and few enough for a reflector with hundreds of clients to be asked every second.
+        const LOOKED_AT: usize = 4096;
+        adj.list.iter().take(LOOKED_AT).any(|prefix| {
             let mut usable = self.paths(*prefix).iter().filter(|path| !path.attr.is_none());
             usable.next().is_some_and(|path| path.peer == peer) && usable.next().is_none()
         })

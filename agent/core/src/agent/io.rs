@@ -1,10 +1,11 @@
 //! What crosses the agent's edge: plain data all of it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use corduroy_api::{Event, Key as ResourceKey, Version, Write, WriteError};
 use corduroy_bgp::Net;
-use corduroy_bgp::config::Config;
+use corduroy_bgp::config::{Config, PeerKey};
 use corduroy_bgp::event::Event as BgpEvent;
 use corduroy_bgp::io::{Change, Origination};
 use corduroy_bgp::status::PeerStatus;
@@ -38,7 +39,12 @@ pub enum Input {
     /// The speaker says this.
     Bgp(BgpEvent),
     /// The answer to [`Output::AskPeers`].
-    Peers(Vec<PeerStatus>),
+    Peers {
+        /// How they are.
+        peers: Vec<PeerStatus>,
+        /// Those without which there would be no path to some prefix.
+        sole: BTreeSet<PeerKey>,
+    },
     /// A plugin asks.
     Cni {
         /// Whom to answer.

@@ -162,8 +162,8 @@ impl World {
                     && others.into_iter().all(|other| self.imported(other, **net).is_none())
             };
             let sole = remote.announced.keys().any(|net| alone(&net));
-            assert_eq!(rows.iter().any(|r| r.sole), sole, "{why}: {peer} alone gives something");
             let key = session(peer, self.setups[usize::from(peer)]).key;
+            assert_eq!(self.rib.query().sole().contains(&key), sole, "{why}: {peer} alone gives something");
             let nets = |table| self.query(table).into_iter().map(|r| r.0).collect::<BTreeSet<Net>>();
             assert!(
                 nets(Table::AdjRibIn(key)).iter().eq(remote.announced.keys()),

@@ -5,8 +5,8 @@
 //! server is away. A Node of our name with another uid is another node: the agent starts anew as that one. A Node that
 //! is gone leaves us running, without taking in pods.
 //!
-//! What we say to the cluster is one thing: that the network of this node works (condition NetworkUnavailable), once
-//! pods can be served.
+//! What we say to the cluster: that the network of this node works (condition NetworkUnavailable), once pods can be
+//! served; and how this node is (NodeStatus, see `report`).
 
 use std::fs;
 use std::io;
@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::feed::Place;
+use crate::report::{self, Reports};
+use crate::view::Asker;
 use crate::whole_file;
 
 /// How long the API server may take to say who we are, when a former run knew it.
@@ -84,6 +86,7 @@ pub struct Cluster {
     kept: Kept,
     /// The cluster was told, or is being told, that our network works.
     told: bool,
+    reports: Option<Reports>,
 }
 
 impl Cluster {
@@ -119,7 +122,7 @@ impl Cluster {
                 }
             }
         };
-        Ok(Self { kubernetes, name: name.to_owned(), watch, path, kept, told: false })
+        Ok(Self { kubernetes, name: name.to_owned(), watch, path, kept, told: false, reports: None })
     }
 
     /// Our identity.
@@ -168,14 +171,24 @@ impl Cluster {
         Ok(self.kept.membership())
     }
 
-    /// Has the cluster been told that our network works?
-    #[must_use]
-    pub fn was_told(&self) -> bool {
-        self.told
+    /// Reports how this node is, from now on.
+    pub fn report(&mut self, agent: Asker, seed: u64) {
+        let uid = self.kept.uid.clone();
+        self.reports = Some(report::start(self.kubernetes.clone(), uid, agent, seed));
     }
 
-    /// Pods can be served: the cluster is to know. To be called whenever that may have become so.
-    pub fn serves(&mut self) {
+    /// Something happened in the agent; `serves` says whether pods can be served.
+    pub fn turned(&mut self, serves: impl FnOnce() -> bool) {
+        if let Some(reports) = &self.reports {
+            reports.touch();
+        }
+        if !self.told && serves() {
+            self.serves();
+        }
+    }
+
+    /// Pods can be served: the cluster is to know.
+    fn serves(&mut self) {
         let node = self.watch.view().node.filter(|node| node.uid == self.kept.uid);
         if let (false, Some(node)) = (self.told, node) {
             self.told = true;

@@ -28,6 +28,7 @@ pub mod install;
 pub mod journal;
 pub mod kernel;
 pub mod lock;
+pub mod report;
 pub mod run;
 pub mod signals;
 pub mod snapshot;

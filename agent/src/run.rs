@@ -93,11 +93,14 @@ struct Begun {
 /// # Errors
 /// [`RunError`].
 pub async fn run(beginning: Beginning) -> Result<(), RunError> {
-    let Beginning { config, uid, place, cluster, endpoints, journal, seed } = beginning;
+    let Beginning { config, uid, place, mut cluster, endpoints, journal, seed } = beginning;
     let socket = |what: &str, why| RunError::Socket { what: what.to_owned(), why };
     let (asker, questions) = Asker::new();
     let bgp = Bgp::new(config.listen.clone(), seed);
     status::serve(&config.run("status.sock"), asker.clone()).map_err(|why| socket("status socket", why))?;
+    if let Some(cluster) = &mut cluster {
+        cluster.report(asker.clone(), seed);
+    }
     if let Some(address) = config.metrics {
         let listening = http::serve(address, asker).await;
         listening.map_err(|why| socket(&format!("metrics.listen {address}"), why))?;
@@ -159,11 +162,8 @@ impl Run {
             for input in inputs {
                 self.agent.handle(input, now());
             }
-            if let Some(cluster) = &mut self.cluster
-                && !cluster.was_told()
-                && self.agent.not_ready().is_none()
-            {
-                cluster.serves();
+            if let Some(cluster) = &mut self.cluster {
+                cluster.turned(|| self.agent.not_ready().is_none());
             }
         }
     }

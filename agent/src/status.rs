@@ -101,7 +101,8 @@ fn installed(view: &View<'_>, net: IpNetwork) -> Option<String> {
     routes.get(&convert::from_network(net)).map(ToString::to_string)
 }
 
-fn status(view: &View<'_>, bgp: BgpSummary) -> Status {
+/// How this node is.
+pub(crate) fn status(view: &View<'_>, bgp: BgpSummary) -> Status {
     let agent = view.agent;
     let originated = agent.announced().map(|net| convert::to_network(convert::from_bgp(net))).collect();
     Status {

@@ -9,7 +9,8 @@
 //! One file a kind. Field names are those of `projectcalico.org/v3` wherever that has the field. What is a matter
 //! between two resources (overlapping pools, a filter that does not exist) is judged in `fabric`, not here.
 //!
-//! Beside the kinds: [`block`] arithmetic, the [`Selector`] language, and [`event`], what a datastore says and is told.
+//! Beside the kinds: [`block`] arithmetic, the [`Selector`] language, [`event`], what a datastore says and is told, and
+//! [`node_status`], what an agent reports.
 //! No IO, no clock; the same input gives the same output.
 #![warn(missing_docs)]
 
@@ -22,9 +23,11 @@ pub mod bgp_peer;
 pub mod block;
 pub mod event;
 pub mod fabric_node;
+pub mod instant;
 pub mod ip_pool;
 pub mod ipam_block;
 mod meta;
+pub mod node_status;
 pub mod raw;
 mod report;
 mod resource;

@@ -39,7 +39,7 @@ impl Kind {
 
     /// As `kind:` has it.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::IpPool => "IPPool",
             Self::IpamBlock => "IPAMBlock",

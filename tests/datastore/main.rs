@@ -4,4 +4,5 @@
 mod contract;
 mod life;
 mod node;
+mod node_status;
 mod world;

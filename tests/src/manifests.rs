@@ -17,6 +17,9 @@ pub fn definitions() -> Result<Vec<(String, String)>, yaml::SyntaxError> {
             out.push((format!("{plural}.yaml"), format!("{HEAD}{}", yaml::write(&definition)?)));
         }
     }
+    for (plural, definition) in crd::reports() {
+        out.push((format!("{plural}.yaml"), format!("{HEAD}{}", yaml::write(&definition)?)));
+    }
     let names: String = out.iter().map(|(name, _)| format!("- {name}\n")).collect();
     let index = format!(
         "{HEAD}apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n{names}"

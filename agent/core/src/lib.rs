@@ -18,6 +18,7 @@
 //! * `reconcile` compares that with the kernel's state, key by key, and makes a plan: referents first, removals
 //!   in reverse, a slice at a time, endpoints before the bulk of learned routes.
 //! * `agent` joins them: inputs in, outputs out, no decision of its own.
+//! * `report` says what is told to the cluster of this node, and when.
 //!
 //! Pure: no clock (time is a [`corduroy_bgp::Time`] passed in), no socket, no file, no thread.
 #![warn(missing_docs)]
@@ -36,6 +37,7 @@ pub mod me;
 pub mod nodes;
 pub mod pods;
 pub mod reconcile;
+pub mod report;
 
 #[cfg(test)]
 mod testing;

@@ -10,6 +10,7 @@ use crate::fabric_node::FabricNode;
 use crate::ip_pool::IpPool;
 use crate::ipam_block::IpamBlock;
 use crate::meta::Kind;
+use crate::node_status::{self, NodeReport};
 use crate::raw::{Raw, raw};
 use crate::resource::{API_VERSION, Checked};
 
@@ -41,7 +42,7 @@ raw! {
 
 /// What an API server must know of a kind beside its schema.
 struct Naming {
-    kind: Kind,
+    kind: &'static str,
     plural: &'static str,
     short: &'static str,
     about: &'static str,
@@ -70,11 +71,17 @@ pub fn definition(kind: Kind) -> Option<Value> {
 /// How a kind is called in paths of the API, as in `ippools`; `None` for a kind that is not ours to define.
 #[must_use]
 pub fn plural(kind: Kind) -> Option<&'static str> {
-    [POOL, BLOCK, NODE, CONFIGURATION, PEER, FILTER].iter().find(|n| n.kind == kind).map(|n| n.plural)
+    [POOL, BLOCK, NODE, CONFIGURATION, PEER, FILTER].iter().find(|n| n.kind == kind.name()).map(|n| n.plural)
+}
+
+/// The definitions of what is no kind of the fabric's, with the plurals: reports that are written and never watched.
+#[must_use]
+pub fn reports() -> [(&'static str, Value); 1] {
+    [(node_status::PLURAL, assemble(&NODE_STATUS, reported::<NodeReport>(NODE_STATUS.about)))]
 }
 
 const POOL: Naming = Naming {
-    kind: Kind::IpPool,
+    kind: Kind::IpPool.name(),
     plural: "ippools",
     short: "ipp",
     about: "Addresses for pods and tunnels, how they are cut into blocks, and how packets between nodes travel.",
@@ -90,7 +97,7 @@ const POOL: Naming = Naming {
 };
 
 const BLOCK: Naming = Naming {
-    kind: Kind::IpamBlock,
+    kind: Kind::IpamBlock.name(),
     plural: "ipamblocks",
     short: "ipab",
     about: "A block of a pool and the node that owns it. Agents write these; do not edit them.",
@@ -103,7 +110,7 @@ const BLOCK: Naming = Naming {
 };
 
 const NODE: Naming = Naming {
-    kind: Kind::FabricNode,
+    kind: Kind::FabricNode.name(),
     plural: "fabricnodes",
     short: "fn",
     about: "What every node must know of every other. The node's agent writes it, on change.",
@@ -118,7 +125,7 @@ const NODE: Naming = Naming {
 };
 
 const CONFIGURATION: Naming = Naming {
-    kind: Kind::BgpConfiguration,
+    kind: Kind::BgpConfiguration.name(),
     plural: "bgpconfigurations",
     short: "bgpc",
     about: "Settings of the fabric's BGP: the one named default holds for all, one named node.NAME for that node.",
@@ -131,7 +138,7 @@ const CONFIGURATION: Naming = Naming {
 };
 
 const PEER: Naming = Naming {
-    kind: Kind::BgpPeer,
+    kind: Kind::BgpPeer.name(),
     plural: "bgppeers",
     short: "bgpp",
     about: "BGP sessions beside the mesh or instead of it: which nodes peer with whom, and how.",
@@ -146,13 +153,40 @@ const PEER: Naming = Naming {
 };
 
 const FILTER: Naming = Naming {
-    kind: Kind::BgpFilter,
+    kind: Kind::BgpFilter.name(),
     plural: "bgpfilters",
     short: "bgpf",
     about: "Import and export rules for BGP sessions: the first rule that matches decides.",
     columns: &[],
     selectable: &[],
 };
+
+const NODE_STATUS: Naming = Naming {
+    kind: node_status::KIND,
+    plural: node_status::PLURAL,
+    short: "nst",
+    about: "How a node's fabric is: sessions, blocks, what is wrong. The node's agent writes it, on change.",
+    columns: &[
+        ("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status"),
+        ("Sessions", "string", ".status.bgp.summary"),
+        ("Advertised", "integer", ".status.advertised.count"),
+        ("Blocks", "integer", ".status.blocks.count"),
+        ("Problems", "integer", ".status.problems.count"),
+        ("Version", "string", ".status.version"),
+    ],
+    selectable: &[],
+};
+
+/// A resource that nobody asks for: it only says how things are.
+fn reported<T: Raw>(about: &str) -> Schema {
+    Schema::object(vec![
+        ("apiVersion", "The version of this kind's schema.".to_owned(), Schema::text()),
+        ("kind", "The kind.".to_owned(), Schema::text()),
+        ("metadata", String::new(), Schema::object(Vec::new())),
+        ("status", "How things are.".to_owned(), T::schema()),
+    ])
+    .described(about)
+}
 
 /// The whole resource.
 fn schema<T: Checked>(about: &str) -> Schema {
@@ -205,22 +239,21 @@ fn scoped_by_name(schema: Schema) -> Schema {
 
 fn assemble(naming: &Naming, schema: Schema) -> Value {
     let (group, version) = API_VERSION.split_once('/').unwrap_or((API_VERSION, ""));
-    let singular = naming.kind.name().to_lowercase();
+    let singular = naming.kind.to_lowercase();
     let names = map(vec![
-        ("kind", naming.kind.name().into()),
-        ("listKind", format!("{}List", naming.kind.name()).into()),
+        ("kind", naming.kind.into()),
+        ("listKind", format!("{}List", naming.kind).into()),
         ("plural", naming.plural.into()),
         ("singular", singular.into()),
         ("shortNames", list(vec![naming.short.into()])),
         ("categories", list(vec!["corduroy".into()])),
     ]);
-    let mut served = vec![
-        ("name", version.into()),
-        ("served", true.into()),
-        ("storage", true.into()),
-        ("subresources", map(vec![("status", map(Vec::new()))])),
-        ("additionalPrinterColumns", columns(naming.columns)),
-    ];
+    let mut served = vec![("name", version.into()), ("served", true.into()), ("storage", true.into())];
+    // What only says how things are is written whole, by one request.
+    if naming.kind != node_status::KIND {
+        served.push(("subresources", map(vec![("status", map(Vec::new()))])));
+    }
+    served.push(("additionalPrinterColumns", columns(naming.columns)));
     if !naming.selectable.is_empty() {
         let fields = naming.selectable.iter().map(|path| map(vec![("jsonPath", (*path).into())]));
         served.push(("selectableFields", list(fields.collect())));

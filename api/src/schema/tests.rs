@@ -191,3 +191,14 @@ fn a_definition_names_its_kind_as_kubernetes_wants() {
     let plurals: BTreeSet<_> = Kind::ALL.into_iter().filter_map(crd::plural).collect();
     assert_eq!(plurals.len(), 6);
 }
+
+#[test]
+fn a_report_has_no_spec_and_is_written_by_one_request() {
+    for (plural, definition) in crd::reports() {
+        let version = &definition["spec"]["versions"][0];
+        assert_eq!(definition["spec"]["names"]["plural"], Value::from(plural));
+        assert_eq!(version.get("subresources"), None, "a create would drop the status");
+        let properties = &version["schema"]["openAPIV3Schema"]["properties"];
+        assert!(properties.get("spec").is_none() && properties.get("status").is_some());
+    }
+}

@@ -17,10 +17,12 @@
 //! * **Nothing is written without need**, and never twice.
 //!
 //! The rights needed: get, list and watch on each of our kinds, and create, patch and delete on those that are written;
-//! get and watch on the Secrets that are named; list and watch on the own Node and patch on its status.
+//! get and watch on the Secrets that are named; list and watch on the own Node and patch on its status; create and patch
+//! on NodeStatuses.
 #![warn(missing_docs)]
 
 mod node;
+mod node_status;
 mod object;
 mod reflect;
 mod secrets;
@@ -32,12 +34,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use corduroy_api::node_status::NodeReport;
 use corduroy_api::{Kind, Resource, Version, Write, WriteError};
 use corduroy_datastore::{Datastore, Hub, ListError, Pending, Watch};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 pub use node::{Node, NodeAddress, NodeError, NodeView, NodeWatch};
+pub use node_status::NotReported;
 pub use server::{Access, ConnectError};
 
 use object::{Collection, CoreSecret, Custom, Page, Readable};
@@ -101,6 +105,18 @@ impl Kubernetes {
     /// It is another node by now, or the server can't be reached or refuses.
     pub async fn set_network_available(&self, node: &Node) -> Result<bool, NodeError> {
         node::set_network_available(&self.inner.server, node).await
+    }
+}
+
+/// What agents report.
+impl Kubernetes {
+    /// Makes the NodeStatus of a node say this, and belong to that node. One request, or two when there is none yet; one
+    /// that says it already is not written again by the server.
+    ///
+    /// # Errors
+    /// The server can't be reached or refuses.
+    pub async fn report(&self, node: &str, uid: &str, report: &NodeReport) -> Result<(), NotReported> {
+        node_status::write(&self.inner.server, node, uid, report).await
     }
 }
 

@@ -1,13 +1,14 @@
-//! The NodeStatus: looks at the agent when the Reporter wants to, and writes what it says.
+//! NodeStatus and Events: looks at the agent when the Reporter wants to, and writes what it says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use corduroy_agent_core::me::Membership;
-use corduroy_agent_core::report::{Moment, Reporter, Seen};
-use corduroy_api::IpNetwork;
+use corduroy_agent_core::report::{About, Moment, Reporter, Seen};
+use corduroy_api::{API_VERSION, BgpPeer, IpNetwork, Kind};
 use corduroy_bgp_net::now;
-use corduroy_datastore_kubernetes::Kubernetes;
+use corduroy_datastore_kubernetes::{Announcement, Kubernetes, Regarding};
 use corduroy_fabric::blocks;
 use corduroy_ipc::status::BgpSummary;
 use tokio::sync::Notify;
@@ -67,28 +68,66 @@ impl Task {
     }
 
     async fn look(&mut self) -> Result<(), Gone> {
-        let Some((node, seen)) = look(&self.agent).await? else {
+        let Some(Look { node, seen, peers }) = look(&self.agent).await? else {
             // It is nobody's node: its NodeStatus went with it.
             self.reporter.skip();
             return Ok(());
         };
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let Some(report) = self.reporter.look(&seen, Moment { now: now(), wall }) else { return Ok(()) };
-        let result = self.kubernetes.report(&node, &self.uid, &report).await;
-        self.reporter.written(result.is_ok(), now());
-        let trouble = result.err().map(|error| error.to_string());
+        let said = self.reporter.look(&seen, Moment { now: now(), wall });
+        if let Some(report) = said.report {
+            let result = self.kubernetes.report(&node, &self.uid, &report).await;
+            self.reporter.written(result.is_ok(), now());
+            self.trouble(result.err().map(|error| error.to_string()));
+        }
+        for news in said.news {
+            let Some(regarding) = self.regarding(&news.about, &node, &peers) else { continue };
+            let event = Announcement {
+                regarding,
+                reporter: ("corduroy.dev/agent".to_owned(), node.clone()),
+                is_warning: news.is_warning,
+                reason: news.reason.to_owned(),
+                note: news.note,
+                count: news.count,
+            };
+            if let Err(why) = self.kubernetes.announce(&event).await {
+                tracing::debug!("no Event {} ({}): {why}", event.reason, event.note);
+            }
+        }
+        Ok(())
+    }
+
+    /// The object, unless it is gone meanwhile.
+    fn regarding(&self, about: &About, node: &str, peers: &BTreeMap<String, String>) -> Option<Regarding> {
+        let (api_version, kind, name, uid) = match about {
+            About::Node => ("v1", "Node", node, &self.uid),
+            About::BgpPeer(name) => (API_VERSION, Kind::BgpPeer.name(), name.as_str(), peers.get(name)?),
+        };
+        let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
+        Some(Regarding { api_version, kind, name: name.to_owned(), uid: uid.clone() })
+    }
+
+    /// Says once that reports are not written, and once that they are again.
+    fn trouble(&mut self, trouble: Option<String>) {
         match &trouble {
             Some(why) if self.trouble.as_ref() != Some(why) => tracing::warn!("{why}; trying again"),
-            None if self.trouble.is_some() => tracing::info!("NodeStatus/{node} is written again"),
+            None if self.trouble.is_some() => tracing::info!("the NodeStatus is written again"),
             Some(_) | None => {}
         }
         self.trouble = trouble;
-        Ok(())
     }
 }
 
-/// The node's name and how it is; `None` while the cluster has no such node.
-async fn look(agent: &Asker) -> Result<Option<(String, Seen)>, Gone> {
+/// The agent at one moment.
+struct Look {
+    node: String,
+    seen: Seen,
+    /// The uid of each BGPPeer.
+    peers: BTreeMap<String, String>,
+}
+
+/// How the node is; `None` while the cluster has no such node.
+async fn look(agent: &Asker) -> Result<Option<Look>, Gone> {
     let speaker = agent.ask(|view| view.speaker()).await?;
     let (mut bgp, mut peers) = (BgpSummary::default(), Vec::new());
     if let Some(speaker) = speaker {
@@ -120,5 +159,6 @@ fn seen(view: &View<'_>, bgp: BgpSummary, peers: Vec<corduroy_ipc::status::Peer>
         status: status::status(view, bgp),
         peers,
     };
-    Some((me.name.clone(), seen))
+    let uid = |(name, peer): (&String, &Arc<BgpPeer>)| Some((name.clone(), peer.metadata.uid.clone()?));
+    Some(Look { node: me.name.clone(), seen, peers: known.model.peers().iter().filter_map(uid).collect() })
 }

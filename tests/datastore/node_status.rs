@@ -1,8 +1,9 @@
-//! The report of a node.
+//! What an agent says of its node: the report, and Events.
 
 use corduroy_api::node_status::{KIND, NodeReport};
 use corduroy_api::raw::Raw;
 use corduroy_api::{Report, yaml};
+use corduroy_datastore_kubernetes::{Announcement, Regarding};
 use corduroy_tests::eventually;
 use corduroy_tests::kube::PATIENCE;
 use serde_json::Value;
@@ -80,5 +81,37 @@ fn a_report_is_written_once_belongs_to_its_node_and_shows_in_kubectl() {
         let wrong = NodeReport { version: Some("1".repeat(100)), ..second };
         let why = say(uid, &wrong).unwrap_err().to_string();
         assert!(why.contains("status.version"), "{why}");
+    });
+}
+
+#[test]
+fn an_event_shows_with_its_object_and_what_is_said_again_is_a_series() {
+    on_control_plane("events", |control, runtime| {
+        let kubectl = control.kubectl().clone();
+        let store = client(control, runtime, "admin");
+        kubectl.apply("apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n");
+        let uid = kubectl.get("node n1").unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+        let regarding = Regarding { api_version: "v1".into(), kind: "Node".into(), name: "n1".into(), uid };
+        let event = |note: &str, count| Announcement {
+            regarding: regarding.clone(),
+            reporter: ("corduroy.dev/agent".into(), "n1".into()),
+            is_warning: true,
+            reason: "NotServing".into(),
+            note: note.into(),
+            count,
+        };
+        let say = |event: &Announcement| runtime.block_on(store.announce(event));
+        say(&event("the kernel has not been read yet", 1)).unwrap();
+        let described = kubectl.run("describe node n1");
+        assert!(described.contains("the kernel has not been read yet"), "{described}");
+        let all = || kubectl.get("events.events.k8s.io").unwrap()["items"].as_array().unwrap().clone();
+        assert_eq!((all().len(), &all()[0]["series"]), (1, &Value::Null));
+        // By the same run, and by the next one, which begins to count anew.
+        for (count, series) in [(2, 2), (3, 3), (1, 2)] {
+            say(&event("the kernel has not been read yet", count)).unwrap();
+            assert_eq!((all().len(), &all()[0]["series"]["count"]), (1, &Value::from(series)));
+        }
+        say(&event("this node has no address", 1)).unwrap();
+        assert_eq!(all().len(), 2);
     });
 }

@@ -1,4 +1,4 @@
-//! What the agent tells the cluster of its node, and when: the NodeStatus.
+//! What the agent tells the cluster of its node, and when: the NodeStatus, and Events.
 //!
 //! ```text
 //!  something may have changed ─► Pace ─ now ─► (the node is looked at) ─ Seen ─► words ─► NodeReport
@@ -14,18 +14,24 @@
 //!   costs the API server no write of its own, and brings back what somebody deleted.
 //!
 //! A node that the cluster has no more is told nothing of: its NodeStatus went with it.
+//!
+//! From the same looks come Events: see [`News`].
 
 use corduroy_api::IpNetwork;
 use corduroy_api::node_status::NodeReport;
 use corduroy_bgp::Time;
 use corduroy_ipc::status::{Peer, Status};
 
+mod news;
 mod pace;
 #[cfg(test)]
 mod tests;
 mod words;
 
-use pace::Pace;
+pub use news::{About, News};
+
+use news::Events;
+use pace::{Look, Pace};
 use words::Memory;
 
 /// The node at one moment, as its agent sees it.
@@ -52,11 +58,21 @@ pub struct Moment {
     pub wall: u64,
 }
 
-/// Keeps the NodeStatus.
+/// What is to be said after a look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The NodeStatus is to be this; [`Reporter::written`] wants to hear what became of it.
+    pub report: Option<NodeReport>,
+    /// The Events to be made. One that can't be is lost: the NodeStatus says what is so.
+    pub news: Vec<News>,
+}
+
+/// Keeps the NodeStatus, and tells Events.
 #[derive(Debug)]
 pub struct Reporter {
     pace: Pace,
     memory: Memory,
+    events: Events,
     /// What the cluster has; `None` before the first write.
     written: Option<NodeReport>,
     /// What is being written.
@@ -67,7 +83,13 @@ impl Reporter {
     /// Nothing was told yet. `seed` spreads the agents of a cluster.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { pace: Pace::new(seed), memory: Memory::default(), written: None, writing: None }
+        Self {
+            pace: Pace::new(seed),
+            memory: Memory::default(),
+            events: Events::default(),
+            written: None,
+            writing: None,
+        }
     }
 
     /// Something may have changed.
@@ -78,24 +100,32 @@ impl Reporter {
     /// When the node is to be looked at next.
     #[must_use]
     pub fn next_look(&self) -> Option<Time> {
-        if self.writing.is_some() { None } else { self.pace.next() }
-    }
-
-    /// The node was looked at: what is to be written now, if anything.
-    pub fn look(&mut self, seen: &Seen, moment: Moment) -> Option<NodeReport> {
-        let report = self.memory.report(seen, moment);
-        let is_due = self.pace.looked(seen.nodes, moment.now);
-        if !is_due && self.written.as_ref() == Some(&report) {
+        if self.writing.is_some() {
             return None;
         }
-        self.writing = Some(report.clone());
-        Some(report)
+        [self.pace.next(), self.events.next()].into_iter().flatten().min()
+    }
+
+    /// The node was looked at: what is to be said now, if anything.
+    pub fn look(&mut self, seen: &Seen, moment: Moment) -> Said {
+        let report = self.memory.report(seen, moment);
+        let spread = self.pace.spread(seen.nodes);
+        let news = self.events.look(seen, spread, moment.now);
+        let look = self.pace.looked(moment.now);
+        let is_other = self.written.as_ref() != Some(&report);
+        let report = match look {
+            Look::Early => None,
+            Look::Changed if !is_other => None,
+            Look::Changed | Look::Refresh => Some(report),
+        };
+        self.writing.clone_from(&report);
+        Said { report, news }
     }
 
     /// There was nothing to look at: what was written is no more, and is told anew when there is.
     pub fn skip(&mut self) {
-        self.written = None;
-        self.pace.looked(1, Time(u64::MAX));
+        (self.written, self.events) = (None, Events::default());
+        self.pace.looked(Time(u64::MAX));
     }
 
     /// What [`Reporter::look`] gave was written, or not.

@@ -18,9 +18,10 @@
 //!
 //! The rights needed: get, list and watch on each of our kinds, and create, patch and delete on those that are written;
 //! get and watch on the Secrets that are named; list and watch on the own Node and patch on its status; create and patch
-//! on NodeStatuses.
+//! on NodeStatuses and Events.
 #![warn(missing_docs)]
 
+mod events;
 mod node;
 mod node_status;
 mod object;
@@ -40,6 +41,7 @@ use corduroy_datastore::{Datastore, Hub, ListError, Pending, Watch};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+pub use events::{Announcement, Regarding};
 pub use node::{Node, NodeAddress, NodeError, NodeView, NodeWatch};
 pub use node_status::NotReported;
 pub use server::{Access, ConnectError};
@@ -117,6 +119,14 @@ impl Kubernetes {
     /// The server can't be reached or refuses.
     pub async fn report(&self, node: &str, uid: &str, report: &NodeReport) -> Result<(), NotReported> {
         node_status::write(&self.inner.server, node, uid, report).await
+    }
+
+    /// Makes an Event, or adds to the one that says the same.
+    ///
+    /// # Errors
+    /// In words: the server can't be reached or refuses.
+    pub async fn announce(&self, event: &Announcement) -> Result<(), String> {
+        events::announce(&self.inner.server, event).await.map_err(|failure| failure.words())
     }
 }
 

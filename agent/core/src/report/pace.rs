@@ -17,6 +17,17 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// How long after a write it is written again although nothing has changed.
 const REFRESH: Duration = Duration::from_secs(3600);
 
+/// What a look may lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// No write yet: the last one is not long enough ago.
+    Early,
+    /// A write, if there is something else to say.
+    Changed,
+    /// A write in any case.
+    Refresh,
+}
+
 /// When to look.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -38,8 +49,7 @@ impl Pace {
     /// Something may have changed.
     pub(super) fn touch(&mut self, now: Time) {
         if self.look.is_none() {
-            let spread = (A_NODE * self.nodes).min(SPREAD);
-            let settled = now + SETTLE + self.part_of(spread);
+            let settled = now + SETTLE + self.part_of_spread();
             let rested = self.last.map_or(settled, |last| last + self.pause);
             self.look = Some(settled.max(rested));
         }
@@ -52,15 +62,29 @@ impl Pace {
         }
     }
 
-    /// There was a look, and the fabric has so many nodes. Is a write due in any case?
-    pub(super) fn looked(&mut self, nodes: usize, now: Time) -> bool {
+    /// How much longer than others this agent waits with what all may see, in a fabric of so many nodes.
+    pub(super) fn spread(&mut self, nodes: usize) -> Duration {
         self.nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
+        self.part_of_spread()
+    }
+
+    fn part_of_spread(&mut self) -> Duration {
+        self.part_of(A_NODE.saturating_mul(self.nodes).min(SPREAD))
+    }
+
+    /// There was a look.
+    pub(super) fn looked(&mut self, now: Time) -> Look {
+        let is_due = |at: Option<Time>| at.is_some_and(|due| due <= now);
+        let look = match (is_due(self.look), is_due(self.refresh)) {
+            (_, true) => Look::Refresh,
+            (true, false) => Look::Changed,
+            (false, false) => return Look::Early,
+        };
         self.look = None;
-        let is_due = self.refresh.is_some_and(|due| due <= now);
-        if is_due {
+        if look == Look::Refresh {
             self.refresh = None;
         }
-        is_due
+        look
     }
 
     /// A write was made.
@@ -111,7 +135,7 @@ mod tests {
         while now < Time(0) + span {
             pace.touch(now);
             if pace.next().is_some_and(|due| due <= now) {
-                pace.looked(1, now);
+                pace.looked(now);
                 pace.written(now);
                 count += 1;
             }
@@ -134,14 +158,14 @@ mod tests {
         for second in 0..600 {
             pace.touch(Time(0) + SECOND * second);
             if pace.next().is_some_and(|due| due <= Time(0) + SECOND * second) {
-                pace.looked(1, Time(0) + SECOND * second);
+                pace.looked(Time(0) + SECOND * second);
                 pace.written(Time(0) + SECOND * second);
             }
         }
         let mut now = Time(0) + SECOND * 600 + LONGEST * 3;
         pace.touch(now);
         let due = pace.next().unwrap();
-        pace.looked(1, due);
+        pace.looked(due);
         pace.written(due);
         now = due + LONGEST * 3;
         pace.touch(now);
@@ -153,7 +177,7 @@ mod tests {
         let looks: Vec<Time> = (0..5000)
             .map(|seed| {
                 let mut pace = Pace::new(seed);
-                pace.looked(5000, Time(0));
+                pace.spread(5000);
                 pace.touch(Time(0));
                 pace.next().unwrap()
             })
@@ -172,7 +196,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..8 {
             pace.touch(now);
-            pace.looked(1, now);
+            pace.looked(now);
             pace.failed(now);
             let due = pace.next().unwrap();
             pauses.push(due.since(now));
@@ -186,10 +210,11 @@ mod tests {
     fn what_does_not_change_is_written_again_within_the_hours() {
         let mut pace = Pace::new(3);
         pace.touch(Time(0));
-        pace.looked(1, Time(0));
+        pace.looked(Time(0));
         pace.written(Time(0));
         let due = pace.next().unwrap();
         assert!(due >= Time(0) + REFRESH / 2 && due <= Time(0) + REFRESH * 3 / 2, "{due:?}");
-        assert!(!pace.looked(1, Time(0) + SECOND) && pace.looked(1, due));
+        assert_eq!(pace.looked(Time(0) + SECOND), Look::Early);
+        assert_eq!(pace.looked(due), Look::Refresh);
     }
 }

@@ -51,9 +51,16 @@ fn seen(peers: Vec<Peer>) -> Seen {
 /// A reporter that has written what it sees now.
 fn told(now: &Seen) -> Reporter {
     let mut reporter = Reporter::new(1);
-    reporter.look(now, at(0)).unwrap();
+    look(&mut reporter, now, at(0)).unwrap();
     reporter.written(true, at(0).now);
     reporter
+}
+
+/// What is written at a look that is due.
+fn look(reporter: &mut Reporter, seen: &Seen, moment: Moment) -> Option<NodeReport> {
+    reporter.pace = Pace::new(1);
+    reporter.touch(Time(0));
+    reporter.look(seen, moment).report
 }
 
 fn said(report: &NodeReport, kind: &str) -> (String, String, String) {
@@ -67,18 +74,18 @@ fn counters_and_ages_are_no_news() {
     let mut reporter = told(&seen(vec![peer("10.0.0.2", "mesh (b)", up, 5)]));
     for seconds in [1, 30, 3000] {
         let later = seen(vec![peer("10.0.0.2", "mesh (b)", up, 5 + seconds)]);
-        assert_eq!(reporter.look(&later, at(seconds)), None, "after {seconds} s");
+        assert_eq!(look(&mut reporter, &later, at(seconds)), None, "after {seconds} s");
     }
     // Nor is it news that somebody set the clock.
     let later = seen(vec![peer("10.0.0.2", "mesh (b)", up, 3105)]);
-    assert_eq!(reporter.look(&later, Moment { wall: 5, ..at(3100) }), None);
+    assert_eq!(look(&mut reporter, &later, Moment { wall: 5, ..at(3100) }), None);
 }
 
 #[test]
 fn a_session_that_is_down_is_down_since_it_went_whatever_it_tries() {
     let mut reporter = told(&seen(vec![peer("10.0.0.2", "mesh (b)", SessionState::Established, 5)]));
-    let down =
-        reporter.look(&seen(vec![peer("10.0.0.2", "mesh (b)", SessionState::Idle, 2)]), at(60)).unwrap();
+    let down = look(&mut reporter, &seen(vec![peer("10.0.0.2", "mesh (b)", SessionState::Idle, 2)]), at(60))
+        .unwrap();
     let session = &down.bgp.as_ref().unwrap().sessions.as_ref().unwrap()[0];
     assert_eq!(session.state.as_deref(), Some("Down"));
     assert_eq!(session.since.as_deref(), Some("2025-11-21T12:00:58Z"));
@@ -90,7 +97,10 @@ fn a_session_that_is_down_is_down_since_it_went_whatever_it_tries() {
     for (seconds, state) in
         [(70, SessionState::Connect), (80, SessionState::Active), (90, SessionState::OpenSent)]
     {
-        assert_eq!(reporter.look(&seen(vec![peer("10.0.0.2", "mesh (b)", state, 1)]), at(seconds)), None);
+        assert_eq!(
+            look(&mut reporter, &seen(vec![peer("10.0.0.2", "mesh (b)", state, 1)]), at(seconds)),
+            None
+        );
     }
 }
 
@@ -98,7 +108,7 @@ fn a_session_that_is_down_is_down_since_it_went_whatever_it_tries() {
 fn a_session_that_came_back_between_two_looks_is_another_one() {
     let up = SessionState::Established;
     let mut reporter = told(&seen(vec![peer("10.0.0.2", "mesh (b)", up, 500)]));
-    let news = reporter.look(&seen(vec![peer("10.0.0.2", "mesh (b)", up, 3)]), at(60)).unwrap();
+    let news = look(&mut reporter, &seen(vec![peer("10.0.0.2", "mesh (b)", up, 3)]), at(60)).unwrap();
     let since = news.bgp.unwrap().sessions.unwrap()[0].since.clone();
     assert_eq!(since.as_deref(), Some("2025-11-21T12:00:57Z"));
 }
@@ -109,7 +119,7 @@ fn what_is_down_stands_first_and_a_list_has_an_end() {
         (0..200).map(|n| peer(&format!("10.0.1.{n}"), "mesh", SessionState::Established, 5)).collect();
     peers.push(peer("192.0.2.1", "BGPPeer/tor", SessionState::Active, 5));
     peers.push(peer("192.0.2.9", "leaving", SessionState::Active, 5));
-    let report = Reporter::new(1).look(&seen(peers), at(0)).unwrap();
+    let report = look(&mut Reporter::new(1), &seen(peers), at(0)).unwrap();
     let bgp = report.bgp.as_ref().unwrap();
     assert_eq!((bgp.summary.as_deref(), bgp.total), (Some("200/201"), Some(201)));
     let sessions = bgp.sessions.as_ref().unwrap();
@@ -129,7 +139,7 @@ fn conditions_say_what_does_not_hold_and_since_when() {
         about: "agent".into(),
         message: "the kernel has not been read yet".into(),
     }];
-    let report = reporter.look(&now, at(9)).unwrap();
+    let report = look(&mut reporter, &now, at(9)).unwrap();
     let (status, reason, since) = said(&report, "Ready");
     assert_eq!(
         (status.as_str(), reason.as_str(), since.as_str()),
@@ -154,7 +164,7 @@ fn nothing_is_looked_at_while_a_write_is_under_way_and_a_change_meanwhile_is_tol
     let mut reporter = Reporter::new(1);
     reporter.touch(Time(0));
     assert!(reporter.next_look().is_some());
-    assert!(reporter.look(&seen(Vec::new()), at(0)).is_some());
+    assert!(look(&mut reporter, &seen(Vec::new()), at(0)).is_some());
     reporter.touch(at(1).now);
     assert_eq!(reporter.next_look(), None);
     reporter.written(true, at(2).now);
@@ -166,9 +176,23 @@ fn nothing_is_looked_at_while_a_write_is_under_way_and_a_change_meanwhile_is_tol
 fn what_was_not_written_is_said_again() {
     let now = seen(Vec::new());
     let mut reporter = Reporter::new(1);
-    assert!(reporter.look(&now, at(0)).is_some());
+    assert!(look(&mut reporter, &now, at(0)).is_some());
     reporter.written(false, at(0).now);
     let due = reporter.next_look().unwrap();
     assert!(due > at(0).now);
-    assert!(reporter.look(&now, at(20)).is_some());
+    assert!(look(&mut reporter, &now, at(20)).is_some());
+}
+
+#[test]
+fn a_look_for_an_event_writes_no_report_before_its_time() {
+    let mut now = seen(vec![peer("192.0.2.1", "BGPPeer/tor", SessionState::Established, 5)]);
+    let mut reporter = told(&now);
+    now.peers[0] = peer("192.0.2.1", "BGPPeer/tor", SessionState::Active, 0);
+    // Not touched: this is a look at another's time.
+    let said = reporter.look(&now, at(1));
+    assert_eq!((said.report, said.news.len()), (None, 0));
+    let due = reporter.next_look().unwrap();
+    assert!(due >= at(31).now && due <= at(33).now, "{due:?}");
+    let said = reporter.look(&now, at(33));
+    assert_eq!((said.report, said.news.len()), (None, 1));
 }

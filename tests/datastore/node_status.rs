@@ -54,7 +54,7 @@ fn a_report_is_written_once_belongs_to_its_node_and_shows_in_kubectl() {
         kubectl.apply("apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n");
         let node = kubectl.get("node n1").unwrap();
         let uid = node["metadata"]["uid"].as_str().unwrap();
-        eventually(PATIENCE, || say(uid, &first));
+        eventually(PATIENCE, || say(uid, &first).map_err(|error| error.to_string()));
         let there = || kubectl.get("nodestatus n1").unwrap();
         let object = there();
         assert_eq!(object["kind"], KIND);

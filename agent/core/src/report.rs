@@ -59,7 +59,7 @@ pub struct Moment {
 }
 
 /// What is to be said after a look.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Said {
     /// The NodeStatus is to be this; [`Reporter::written`] wants to hear what became of it.
     pub report: Option<NodeReport>,

@@ -25,6 +25,7 @@ mod events;
 mod node;
 mod node_status;
 mod object;
+mod people;
 mod reflect;
 mod secrets;
 mod server;
@@ -44,6 +45,7 @@ use tokio::task::AbortHandle;
 pub use events::{Announcement, Regarding};
 pub use node::{Node, NodeAddress, NodeError, NodeView, NodeWatch};
 pub use node_status::NotReported;
+pub use people::Identity;
 pub use server::{Access, ConnectError};
 
 use object::{Collection, CoreSecret, Custom, Page, Readable};
@@ -90,8 +92,12 @@ impl Kubernetes {
     /// What is needed to reach the API server is missing or can't be used.
     pub async fn connect(access: &Access) -> Result<Self, ConnectError> {
         let (server, namespace) = Server::new(access).await?;
+        Ok(Self::over(server, namespace))
+    }
+
+    fn over(server: Server, namespace: String) -> Self {
         let feeds = Mutex::default();
-        Ok(Self { inner: Arc::new(Inner { server, namespace, runtime: Handle::current(), feeds }) })
+        Self { inner: Arc::new(Inner { server, namespace, runtime: Handle::current(), feeds }) }
     }
 
     /// Watches one Node: this one, not those of others.

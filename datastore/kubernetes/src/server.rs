@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 /// The longest a request other than a watch may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The longest that making a connection may take.
-const CONNECT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 
 /// How to reach the API server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,6 +146,14 @@ impl Server {
     pub(crate) async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Failure> {
         let request = call.request()?;
         let answer = tokio::time::timeout(PATIENCE, self.client.request::<T>(request)).await;
+        let late = || Failure::Silence(format!("no answer within {} s", PATIENCE.as_secs()));
+        Ok(answer.map_err(|_| late())??)
+    }
+
+    /// One request whose answer is no object.
+    pub(crate) async fn text(&self, path: &str) -> Result<String, Failure> {
+        let request = Call::get(path).request()?;
+        let answer = tokio::time::timeout(PATIENCE, self.client.request_text(request)).await;
         let late = || Failure::Silence(format!("no answer within {} s", PATIENCE.as_secs()));
         Ok(answer.map_err(|_| late())??)
     }

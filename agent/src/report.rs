@@ -10,7 +10,7 @@ use corduroy_api::{API_VERSION, BgpPeer, IpNetwork, Kind};
 use corduroy_bgp_net::now;
 use corduroy_datastore_kubernetes::{Announcement, Kubernetes, Regarding};
 use corduroy_fabric::blocks;
-use corduroy_ipc::status::BgpSummary;
+use corduroy_ipc::status::{BgpSummary, Peer};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -137,7 +137,7 @@ async fn look(agent: &Asker) -> Result<Option<Look>, Gone> {
     agent.ask(move |view| seen(view, bgp, peers)).await
 }
 
-fn seen(view: &View<'_>, bgp: BgpSummary, peers: Vec<corduroy_ipc::status::Peer>) -> Option<(String, Seen)> {
+fn seen(view: &View<'_>, bgp: BgpSummary, peers: Vec<Peer>) -> Option<Look> {
     let known = view.agent.known();
     let me = &known.me;
     if me.member == Membership::Removed {

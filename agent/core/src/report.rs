@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  something may have changed ─► Pace ─ now ─► (the node is looked at) ─ Seen ─► words ─► NodeReport
-//!                                  ▲                                                        │ another than was written?
+//!                                  ▲                                                        │ not as written?
 //!                                  └──────────────── written, or not ◄── write ◄────────────┘
 //! ```
 //! * **What** is said does not change by itself: no counters, no ages. Points in time are those at which something

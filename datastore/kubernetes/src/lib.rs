@@ -17,8 +17,8 @@
 //! * **Nothing is written without need**, and never twice.
 //!
 //! The rights needed: get, list and watch on each of our kinds, and create, patch and delete on those that are written;
-//! get and watch on the Secrets that are named; list and watch on the own Node and patch on its status; create and patch
-//! on NodeStatuses and Events.
+//! get and watch on the Secrets that are named; list and watch on the own Node and patch on its status; create and
+//! patch on NodeStatuses and Events.
 #![warn(missing_docs)]
 
 mod events;
@@ -118,8 +118,8 @@ impl Kubernetes {
 
 /// What agents report.
 impl Kubernetes {
-    /// Makes the NodeStatus of a node say this, and belong to that node. One request, or two when there is none yet; one
-    /// that says it already is not written again by the server.
+    /// Makes the NodeStatus of a node say this, and belong to that node. One request, or two when there is none yet;
+    /// one that says it already is not written again by the server.
     ///
     /// # Errors
     /// The server can't be reached or refuses.

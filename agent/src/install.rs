@@ -1,9 +1,12 @@
 //! The CNI plugin on a node: put there, and everything of ours taken away again.
 //!
 //! ```text
-//! install:    plugin ─► /opt/cni/bin, then the network ─► /etc/cni/net.d      what is named first is there first
-//! uninstall:  network, then interfaces, routes, rules, then the plugin, run and state directory
+//! install:    plugins ─► /opt/cni/bin, then the network ─► /etc/cni/net.d     what is named first is there first
+//! uninstall:  network, then interfaces, routes, rules, then the plugins, run and state directory
 //! ```
+//! A runtime such as containerd 1.x starts no pod without a plugin `loopback`. Where the node has none it becomes a
+//! link to ours, which knows by which name it is called. One that is no such link is somebody else's, and stays.
+//!
 //! A runtime takes a network into use the moment its file is there, so that file comes last and goes first. Each file
 //! is written beside its place, synced, and renamed: nobody ever sees half of one, and a plugin that is being run can
 //! be replaced. A file that says the same already is left alone: a runtime reads the directory anew on every change.
@@ -15,7 +18,7 @@ mod remove;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -26,6 +29,8 @@ pub use remove::uninstall;
 
 /// The name of the plugin's file.
 const PLUGIN: &str = "corduroy";
+/// The plugin that sets up a container's `lo`.
+const LOOPBACK: &str = "loopback";
 /// The name of the network's file. Runtimes take the first by name.
 const NETWORK: &str = "10-corduroy.conflist";
 
@@ -78,7 +83,7 @@ pub enum InstallError {
     },
 }
 
-/// Puts plugin and network on the node. `from` is the directory with the plugin, without it that of this program. What
+/// Puts plugins and network on the node. `from` is the directory with the plugin, without it that of this program. What
 /// is done is told line by line.
 ///
 /// # Errors
@@ -92,6 +97,7 @@ pub fn install(place: &Place, from: Option<&Path>, say: &mut dyn FnMut(String)) 
     fs::create_dir_all(&place.plugins).map_err(failed("make", &place.plugins))?;
     fs::create_dir_all(&place.networks).map_err(failed("make", &place.networks))?;
     put(&place.plugins.join(PLUGIN), &plugin, 0o755, say)?;
+    link(&place.plugins.join(LOOPBACK), say)?;
     let network = network::network(&place.plugins, &place.run_dir);
     put(&place.networks.join(NETWORK), network.as_bytes(), 0o644, say)?;
     for name in network::before(&place.networks, NETWORK) {
@@ -120,6 +126,29 @@ fn put(path: &Path, content: &[u8], mode: u32, say: &mut dyn FnMut(String)) -> R
     whole_file::put(path, content, mode)?;
     say(format!("{} written", path.display()));
     Ok(())
+}
+
+/// Has `path` be a link to our plugin beside it, unless there is something that can be run.
+fn link(path: &Path, say: &mut dyn FnMut(String)) -> Result<(), InstallError> {
+    if fs::metadata(path).is_ok() {
+        say(format!("{} is there", path.display()));
+        return Ok(());
+    }
+    let beside = whole_file::unfinished(path);
+    let linked = match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => symlink(PLUGIN, &beside),
+    };
+    linked.map_err(failed("make", &beside))?;
+    fs::rename(&beside, path).map_err(failed("write", path))?;
+    whole_file::sync_directory(path).map_err(failed("sync the directory of", path))?;
+    say(format!("{} links to {PLUGIN}", path.display()));
+    Ok(())
+}
+
+/// Whether `path` is a link that [`link`] has made.
+fn is_our_link(path: &Path) -> bool {
+    fs::read_link(path).is_ok_and(|target| target == Path::new(PLUGIN))
 }
 
 fn is_so(path: &Path, content: &[u8], mode: u32) -> bool {

@@ -16,8 +16,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::env::Attachment;
 use crate::netlink::{
-    IFINFOMSG, IFLA_IFNAME, RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE, Rtnetlink, by_name, find,
-    u16_at, u32_at,
+    IFF_UP, IFINFOMSG, IFLA_IFNAME, RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH, RTM_GETROUTE, Rtnetlink, by_name,
+    find, u16_at, u32_at,
 };
 use crate::result::Expected;
 
@@ -26,7 +26,7 @@ const IFADDRMSG: usize = 8;
 const RTMSG: usize = 12;
 const NDMSG: usize = 12;
 
-/// Numbers of linux/if_link.h, if_addr.h, rtnetlink.h, neighbour.h and if.h.
+/// Numbers of linux/if_link.h, if_addr.h, rtnetlink.h and neighbour.h.
 const IFLA_ADDRESS: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -36,7 +36,6 @@ const RTA_GATEWAY: u16 = 5;
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 const NUD_PERMANENT: u16 = 0x80;
-const IFF_UP: u32 = 1;
 const IFLA_OPERSTATE: u16 = 16;
 /// RFC 2863 ifOperStatus as the kernel counts it.
 const IF_OPER_UP: u8 = 6;
@@ -87,17 +86,18 @@ pub(crate) fn check(netns: &File, attachment: &Attachment, expected: &Expected) 
 
 /// One interface and what hangs on it.
 #[derive(Debug, Default)]
-struct Inside {
-    is_up: bool,
-    mac: Option<Mac>,
-    ips: Vec<IpNetwork>,
+pub(crate) struct Inside {
+    pub(crate) is_up: bool,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) ips: Vec<IpNetwork>,
     routes: Vec<Route>,
     /// The permanent ones.
     neighbours: Vec<(IpAddr, Mac)>,
 }
 
 impl Inside {
-    fn read(ifname: &str) -> Result<Option<Self>, Errno> {
+    /// The interface of this name in the namespace of the calling thread.
+    pub(crate) fn read(ifname: &str) -> Result<Option<Self>, Errno> {
         let socket = Rtnetlink::open()?;
         let links = socket.list(RTM_GETLINK, IFINFOMSG)?;
         let name = [ifname.as_bytes(), &[0]].concat();

@@ -13,6 +13,7 @@
 //!   with error 11 (try again later). STATUS does not wait.
 //! * DEL must not depend on anybody: without an agent the plugin removes the link itself (everything else of
 //!   the pod goes with it), leaves a note for the agent in `runDir/spool`, and succeeds.
+//! * Called as `loopback` it is that plugin, for nodes that have none.
 //! * CHECK: the agent compares the host's side with what it should be, the plugin looks into the container.
 //! * A plugin that is killed half way closes its connection, and the agent rolls back.
 //!
@@ -28,6 +29,7 @@ pub mod client;
 mod config;
 mod env;
 mod inside;
+mod loopback;
 mod netlink;
 mod netns;
 mod result;
@@ -43,6 +45,8 @@ pub const STDIN_LIMIT: usize = 4 << 20;
 
 /// Everything the plugin takes from and gives to the process around it.
 pub struct Process<'a> {
+    /// The path by which the plugin was called: as `loopback` it is that plugin.
+    pub path: &'a str,
     /// An environment variable.
     pub env: &'a dyn Fn(&str) -> Option<String>,
     /// The network configuration.
@@ -91,6 +95,9 @@ fn serve(process: &mut Process<'_>, started: u64, version: &mut String) -> Resul
     }
     let config = Config::read(&stdin, &environment)?;
     version.clone_from(&config.version);
+    if process.path.rsplit('/').next() == Some(loopback::NAME) {
+        return loopback::serve(&config, &environment.command);
+    }
     let client = Client { socket: &config.socket, run_dir: &config.run_dir, started };
     match &environment.command {
         Command::Version => config::versions(&stdin),

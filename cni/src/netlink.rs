@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 pub(crate) const RTM_DELLINK: u16 = 17;
 pub(crate) const RTM_GETLINK: u16 = 18;
+pub(crate) const RTM_SETLINK: u16 = 19;
 pub(crate) const RTM_GETADDR: u16 = 22;
 pub(crate) const RTM_GETROUTE: u16 = 26;
 pub(crate) const RTM_GETNEIGH: u16 = 30;
@@ -18,6 +19,8 @@ pub(crate) const RTM_GETNEIGH: u16 = 30;
 pub(crate) const IFINFOMSG: usize = 16;
 /// linux/if_link.h.
 pub(crate) const IFLA_IFNAME: u16 = 3;
+/// linux/if.h.
+pub(crate) const IFF_UP: u32 = 1;
 
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
@@ -143,6 +146,15 @@ fn attribute(kind: u16, value: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn by_name(name: &str) -> Option<Vec<u8>> {
     let mut body = vec![0; IFINFOMSG];
     body.extend(attribute(IFLA_IFNAME, &[name.as_bytes(), &[0]].concat())?);
+    Some(body)
+}
+
+/// What sets an interface up: flags and which of them to change are the last of ifinfomsg.
+pub(crate) fn raised(name: &str) -> Option<Vec<u8>> {
+    let mut body = by_name(name)?;
+    for at in [8, 12] {
+        body.get_mut(at..at + 4)?.copy_from_slice(&IFF_UP.to_ne_bytes());
+    }
     Some(body)
 }
 

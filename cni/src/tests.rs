@@ -92,6 +92,7 @@ fn call(env: &[(&str, &str)], stdin: &[u8]) -> Outcome {
     let env: BTreeMap<&str, &str> = env.iter().copied().collect();
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let code = run(&mut Process {
+        path: "/opt/cni/bin/corduroy",
         env: &|name| env.get(name).map(|value| (*value).to_owned()),
         stdin: &mut &stdin[..],
         stdout: &mut stdout,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use corduroy_tests::cni::{Call, REFERENCE};
 use corduroy_tests::fabric::{Fabric, Node, Segment};
 use corduroy_tests::{Namespace, eventually, process};
+use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -80,8 +81,53 @@ fn an_uninstalled_node_is_as_it_was_before() {
         assert!(!dir.join(name).exists(), "{name} has {:?}", entries(&dir.join(name)));
     }
     assert_eq!((entries(&dir.join("bin")), entries(&dir.join("net.d"))), (vec![], vec![]));
+    std::fs::write(dir.join("bin/loopback"), "another's").unwrap();
     let said = task(&nodes[0], "uninstall").unwrap();
     assert!(said.contains("kernel: 0 interfaces"), "once more finds nothing: {said}");
+    assert_eq!(entries(&dir.join("bin")), ["loopback"], "what is not ours stays");
+}
+
+/// A runtime calls it for every pod, so it must say what the one says that everybody has.
+#[test]
+fn the_installed_loopback_does_what_the_reference_plugin_does() {
+    let fabric = Fabric::new("loopback");
+    let node = fabric.node("n1", Segment::A, 11);
+    task(&node, "install").unwrap();
+    let ours = node.host().dir().join("bin/loopback");
+    let theirs = Path::new(REFERENCE).join("loopback");
+    let config = |version: &str| json!({ "cniVersion": version, "name": "cni-loopback", "type": "loopback" });
+    for version in ["0.3.1", "1.0.0"] {
+        let said = [&ours, &theirs].map(|plugin| {
+            let container = fabric.container("box");
+            container.ip("link set lo down");
+            let call = |command: &str, config: &serde_json::Value| {
+                let call = Call::new(plugin, command, config);
+                let call = call.attachment(container.name(), "lo").netns(&container.path());
+                call.run(node.host()).unwrap()
+            };
+            let mut result = call("ADD", &config(version)).result().unwrap();
+            container.run("ping -c 1 -W 5 127.0.0.1");
+            container.run("ping -c 1 -W 5 ::1");
+            if version != "0.3.1" {
+                let mut compared = config(version);
+                compared["prevResult"] = result.clone();
+                assert!(call("CHECK", &compared).ok);
+                container.ip("link set lo down");
+                assert!(!call("CHECK", &compared).ok, "{} finds nothing wrong", plugin.display());
+            }
+            call("DEL", &config(version)).result().unwrap();
+            assert_eq!(result["interfaces"][0]["sandbox"], container.path().display().to_string());
+            result["interfaces"][0]["sandbox"] = json!("");
+            for ip in result["ips"].as_array_mut().unwrap() {
+                // Results of 0.3.1 have it (CNI 0.3.1, Result); Debian's plugin leaves it out.
+                ip.as_object_mut().unwrap().remove("version");
+            }
+            result
+        });
+        for field in ["cniVersion", "interfaces", "ips"] {
+            assert_eq!(said[0][field], said[1][field], "{version}: {field}");
+        }
+    }
 }
 
 /// What `install` writes is what a runtime uses: each plugin of the list is called as libcni calls it, with the list's
@@ -101,14 +147,14 @@ fn the_installed_network_wires_a_pod_with_a_host_port() {
     let network: serde_json::Value =
         serde_json::from_slice(&std::fs::read(node.host().dir().join("net.d/10-corduroy.conflist")).unwrap())
             .unwrap();
-    assert_eq!(network["cniVersions"], serde_json::json!(["1.0.0"]), "what Debian's plugins speak");
+    assert_eq!(network["cniVersions"], json!(["1.0.0"]), "what Debian's plugins speak");
     let container = fabric.container("web");
     let mut result = serde_json::Value::Null;
     for plugin in network["plugins"].as_array().unwrap() {
         let mut config = plugin.clone();
         config["name"] = network["name"].clone();
         config["cniVersion"] = network["cniVersion"].clone();
-        config["runtimeConfig"] = serde_json::json!({
+        config["runtimeConfig"] = json!({
             "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}],
             "bandwidth": {"ingressRate": 8_000_000, "ingressBurst": 800_000},
         });

@@ -8,7 +8,7 @@ use corduroy_agent_core::reconcile::owned;
 use corduroy_kernel::{Lane, Plan};
 use corduroy_kernel_linux::Kernel;
 
-use super::{InstallError, NETWORK, PLUGIN, Place, failed};
+use super::{InstallError, LOOPBACK, NETWORK, PLUGIN, Place, failed, is_our_link};
 use crate::lock::Lock;
 use crate::whole_file::unfinished;
 
@@ -25,9 +25,9 @@ const RUN: [&str; 7] = [
 /// What an agent has in the state directory.
 const STATE: [&str; 4] = ["identity", "node.json", "datastore.snapshot", "datastore.damaged"];
 
-/// Takes network, interfaces, routes, rules, plugin and files off the node this process is on: pods that still run lose
-/// their network. The switches that make a router of the node stay as they are, since others rely on them. What is done
-/// is told line by line.
+/// Takes network, interfaces, routes, rules, plugins and files off the node this process is on: pods that still run
+/// lose their network. The switches that make a router of the node stay as they are, since others rely on them. What
+/// is done is told line by line.
 ///
 /// # Errors
 /// [`InstallError`]; an agent that still runs is one.
@@ -37,6 +37,11 @@ pub fn uninstall(place: &Place, say: &mut dyn FnMut(String)) -> Result<(), Insta
     let network = place.networks.join(NETWORK);
     remove_whole(&network, say)?;
     clear(say)?;
+    let loopback = place.plugins.join(LOOPBACK);
+    if is_our_link(&loopback) {
+        remove(&loopback, say)?;
+    }
+    remove(&unfinished(&loopback), say)?;
     let plugin = place.plugins.join(PLUGIN);
     remove_whole(&plugin, say)?;
     for name in RUN {

@@ -77,16 +77,17 @@ fn the_network_comes_after_the_plugin_and_nothing_is_written_twice() {
     let scratch = Scratch::new("order");
     let said = scratch.install().unwrap();
     assert!(said[0].ends_with("bin/corduroy written"), "{said:?}");
-    assert!(said[1].ends_with("net.d/10-corduroy.conflist written"), "{said:?}");
+    assert!(said[1].ends_with("bin/loopback links to corduroy"), "{said:?}");
+    assert!(said[2].ends_with("net.d/10-corduroy.conflist written"), "{said:?}");
     let plugin = scratch.0.join("bin/corduroy");
     assert_eq!(fs::metadata(&plugin).unwrap().permissions().mode() & 0o777, 0o755);
     let said = scratch.install().unwrap();
     assert!(said.iter().all(|line| line.ends_with(" is there")), "{said:?}");
     fs::set_permissions(&plugin, fs::Permissions::from_mode(0o600)).unwrap();
     let said = scratch.install().unwrap();
-    assert!(said[0].ends_with("written") && said[1].ends_with("is there"), "{said:?}");
+    assert!(said[0].ends_with("written") && said[1..].iter().all(|l| l.ends_with("is there")), "{said:?}");
     let names = |dir: &str| fs::read_dir(scratch.0.join(dir)).unwrap().count();
-    assert_eq!((names("bin"), names("net.d")), (1, 1), "nothing unfinished is left");
+    assert_eq!((names("bin"), names("net.d")), (2, 1), "nothing unfinished is left");
 }
 
 #[test]
@@ -126,4 +127,23 @@ fn a_network_that_the_runtime_would_take_before_ours_is_named() {
         named[0].contains("net.d/05-other.conf ") && named[1].contains("net.d/10-calico.conflist "),
         "{said:?}"
     );
+}
+
+#[test]
+fn a_loopback_plugin_of_the_node_stays_and_one_that_is_missing_becomes_ours() {
+    let scratch = Scratch::new("loopback");
+    let loopback = scratch.0.join("bin/loopback");
+    scratch.install().unwrap();
+    assert_eq!(fs::read(&loopback).unwrap(), b"the plugin");
+    assert!(is_our_link(&loopback));
+    fs::remove_file(&loopback).unwrap();
+    scratch.plugin("loopback", r#"["1.0.0"]"#);
+    let theirs = fs::read(&loopback).unwrap();
+    scratch.install().unwrap();
+    assert_eq!(fs::read(&loopback).unwrap(), theirs);
+    assert!(!is_our_link(&loopback), "uninstall would take it away");
+    fs::remove_file(&loopback).unwrap();
+    symlink("/nonexistent/loopback", &loopback).unwrap();
+    scratch.install().unwrap();
+    assert_eq!(fs::read(&loopback).unwrap(), b"the plugin", "a link to nothing runs nothing");
 }

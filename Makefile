@@ -15,7 +15,7 @@ root := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 as_root := $(if $(root),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(root)")
 built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 
-.PHONY: demo test setup fmt clippy tidy unit sim fuzz examples binaries live interop manifests static where-static images doctest doc check bench \
+.PHONY: demo test setup fmt clippy tidy unit sim fuzz examples binaries live interop manifests static where-static static-dev where-static-dev images doctest doc check bench \
 	mutants kube-bins kube-up kube-down e2e
 
 # Two racks, three nodes, pods, BIRD, GoBGP and a reflector in network namespaces, shown at work. KEEP=1 leaves them up
@@ -87,6 +87,13 @@ static:
 where-static:
 	@echo $(programs)
 
+# The same as they are tested, for images of the test cluster; beside the others, so that neither is built anew.
+static_dev := $(CARGO_TARGET_DIR)/$(target)/debug
+static-dev:
+	@$(stage) static-dev env RUSTFLAGS="-C target-feature=+crt-static" $(cargo) build $(locked) --quiet --target $(target) $(packages:%=-p %) --bins
+where-static-dev:
+	@echo $(static_dev)
+
 # Container images as archives in $(IMAGES): `ctr -n k8s.io images import FILE`, `podman load -i FILE`.
 IMAGES ?= $(CARGO_TARGET_DIR)/images
 TAG ?= v$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
@@ -114,8 +121,8 @@ kube-down:
 	@$(root) $(CARGO_TARGET_DIR)/debug/kube down
 
 # Tests on such clusters.
-e2e: kube-bins binaries
-	@$(stage) e2e env $(as_root) $(built) RUST_TEST_THREADS=2 $(cargo) test $(locked) --quiet --workspace --test e2e --test datastore
+e2e: kube-bins binaries static-dev
+	@$(stage) e2e env $(as_root) $(built) CORDUROY_STATIC_DIR=$(static_dev) RUST_TEST_THREADS=2 $(cargo) test $(locked) --quiet --workspace --test e2e --test datastore
 
 # Plants bugs, one at a time, and shows that the test named with each notices. MUTANTS="one two" picks some.
 mutants: setup
@@ -123,6 +130,6 @@ mutants: setup
 
 # Medians into docs/benchmarks.md; ARGS="one --runs 3" measures one scenario without writing.
 ARGS ?= --write
-bench: setup
+bench: kube-bins static
 	@$(stage) build $(cargo) build $(locked) --release --quiet --workspace --bins
-	@$(stage) bench $(root) env CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/release $(CARGO_TARGET_DIR)/release/bench $(ARGS)
+	@$(stage) bench $(root) env CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/release CORDUROY_STATIC_DIR=$(programs) $(CARGO_TARGET_DIR)/release/bench $(ARGS)

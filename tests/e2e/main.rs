@@ -5,3 +5,4 @@ mod admission;
 mod cluster;
 mod command;
 mod control;
+mod fabric;

@@ -209,6 +209,20 @@ fn built(kind: &str, name: &str, path: &Path) -> PathBuf {
     dir.join(path)
 }
 
+/// The folder with our programs that need no libraries, for images: the one that `CORDUROY_STATIC_DIR` names, else
+/// they are built first.
+#[track_caller]
+#[must_use]
+pub fn static_programs() -> PathBuf {
+    if let Some(dir) = std::env::var_os("CORDUROY_STATIC_DIR") {
+        return PathBuf::from(dir);
+    }
+    let mut make = Command::new("make");
+    make.args(["--silent", "--no-print-directory", "static-dev", "where-static-dev"])
+        .current_dir(workspace());
+    PathBuf::from(output(make).trim_end().lines().next_back().unwrap_or_default())
+}
+
 /// The folder of the workspace's Cargo.toml.
 #[must_use]
 pub fn workspace() -> &'static Path {

@@ -81,7 +81,10 @@ impl Fabric {
         for segment in [Segment::A, Segment::B, Segment::Outside] {
             // The router is its own switch: hosts of a segment share a broadcast domain.
             router.ip(&format!("link add {} type bridge stp_state 0 forward_delay 0", segment.name()));
-            router.ip(&format!("link set {} up", segment.name()));
+            // Left to itself a bridge takes another hardware address when a host is unplugged, and the others would
+            // have to find it again.
+            let address = format!("02:00:00:00:{:02x}:01", segment.number());
+            router.ip(&format!("link set {} address {address} up", segment.name()));
             router.address(segment.name(), &format!("{}/24", segment.v4(1)));
             router.address(segment.name(), &format!("{}/64", segment.v6(1)));
         }

@@ -82,6 +82,12 @@ impl Cluster {
         self.fabric.host(label, segment, n)
     }
 
+    /// A directory on disk that goes with the cluster.
+    #[track_caller]
+    pub(super) fn disk(&self, label: &str) -> PathBuf {
+        self.fabric.disk(label)
+    }
+
     /// All nodes.
     #[must_use]
     pub fn nodes(&self) -> &[Machine] {
@@ -200,6 +206,16 @@ impl Cluster {
     pub fn name_server(&self) {
         self.kubectl().apply(&NAME_SERVER.replace("@V4@", DNS[0]).replace("@V6@", DNS[1]));
         self.kubectl().run("-n kube-system rollout status deployment/coredns --timeout=180s");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let pods = self.kubectl().try_run("get pods -A -o wide --request-timeout=5s");
+            eprintln!("---- pods\n{}", pods.unwrap_or_else(|why| why));
+            self.nodes.iter().for_each(Machine::show_agent);
+        }
     }
 }
 

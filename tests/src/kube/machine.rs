@@ -68,8 +68,10 @@ impl Machine {
 
     #[track_caller]
     fn prepare(&self, control: &ControlPlane) {
-        fs::create_dir_all(self.disk.join("images"))
-            .unwrap_or_else(|e| panic!("{}: {e}", self.disk.display()));
+        for dir in ["images", "static"] {
+            fs::create_dir_all(self.disk.join(dir))
+                .unwrap_or_else(|e| panic!("{}: {e}", self.disk.display()));
+        }
         control.pki().kubelet(self.name(), &control.url(), &self.disk, Path::new("/node"));
         self.configure("containerd.toml", CONTAINERD);
         let zone = format!("topology.kubernetes.io/zone={}", self.segment().name());
@@ -179,6 +181,62 @@ impl Machine {
         process::try_output(&mut self.command(&words)?)
     }
 
+    /// The ids of the processes of this name, as the node counts them.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn processes(&self, name: &str) -> Result<Vec<String>, String> {
+        Ok(self.run(&format!("pgrep -x {name}"))?.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// `kill -9` of all processes of this name.
+    #[track_caller]
+    pub fn kill(&self, name: &str) {
+        let killed = self.processes(name).and_then(|ids| self.run(&format!("kill -9 {}", ids.join(" "))));
+        killed.unwrap_or_else(|why| panic!("no {name} on {} to be killed: {why}", self.name()));
+    }
+
+    /// The network namespace of a container that runs here (`containerd://…`, as a pod's status names it).
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn container(&self, id: &str) -> Result<PathBuf, String> {
+        let id = id.trim_start_matches("containerd://");
+        let tasks = self.run("ctr --namespace k8s.io tasks ls")?;
+        let task = tasks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let pid = task.filter(|words| words.first() == Some(&id)).find_map(|words| words.get(1).copied());
+        let pid = pid.ok_or_else(|| format!("{}: no container {id}", self.name()))?;
+        self.path(&format!("/proc/{pid}/ns/net"))
+    }
+
+    /// A pod that the kubelet runs without being told by an API server, until there is none of this name.
+    #[track_caller]
+    pub fn static_pod(&self, name: &str, manifest: Option<&str>) {
+        let path = self.disk.join("static").join(format!("{name}.yaml"));
+        let done = match manifest {
+            Some(manifest) => fs::write(&path, manifest),
+            None => fs::remove_file(&path),
+        };
+        done.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
+
+    /// All that the containers called `container` have written here, oldest first; kubelets keep the last two of each.
+    #[must_use]
+    pub fn pod_logs(&self, container: &str) -> String {
+        let mut files: Vec<_> =
+            entries(&self.disk.join("var/log/pods")).flat_map(|pod| entries(&pod.join(container))).collect();
+        files.sort_by_key(|file| fs::metadata(file).and_then(|metadata| metadata.modified()).ok());
+        files.iter().map(|file| fs::read_to_string(file).unwrap_or_default()).collect()
+    }
+
+    /// Shows the end of what agents have written here.
+    pub(super) fn show_agent(&self) {
+        let log = self.pod_logs("agent");
+        let lines: Vec<_> = log.lines().collect();
+        let end = lines.get(lines.len().saturating_sub(60)..).unwrap_or_default();
+        eprintln!("---- agent on {}: the end of its log\n{}", self.name(), end.join("\n"));
+    }
+
     /// Brings a container image to the node: an archive as `docker save` or `make images` writes it.
     #[track_caller]
     pub fn import(&self, archive: &Path) {
@@ -198,6 +256,10 @@ impl Drop for Machine {
     fn drop(&mut self) {
         self.power_off();
     }
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// Removes the cgroups of this name and all below them, in every hierarchy.

@@ -10,7 +10,7 @@
 //! part of it ended and started again at will. Nodes, pods' states and the like are objects that such a test writes
 //! itself. [`Cluster`] adds nodes with a kubelet, containerd and kube-proxy each ([`Machine`]), on the racks of
 //! [`crate::fabric`]. All of it is dual stack. It has no CNI plugin, so that its nodes are NotReady until somebody
-//! brings one: a DaemonSet as an operator would, or [`Cluster::stand_in`], Debian's plugins with routes by hand.
+//! brings one: [`corduroy`] as an operator would, or [`Cluster::stand_in`], Debian's plugins with routes by hand.
 //!
 //! # What a node is
 //! A network, mount, process, host name and IPC namespace of its own, with a root file system that is this machine's
@@ -27,6 +27,7 @@
 
 mod cluster;
 mod control;
+pub mod corduroy;
 mod image;
 mod kubectl;
 mod machine;

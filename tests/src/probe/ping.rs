@@ -1,13 +1,14 @@
 //! A steady ping with a log.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::icmp::Echoes;
-use crate::{Namespace, eventually};
+use crate::{Namespace, eventually, topology};
 
 /// Sends an echo request every interval from a namespace to an address until it is stopped.
 #[derive(Debug)]
@@ -43,11 +44,18 @@ impl Ping {
     #[track_caller]
     #[must_use]
     pub fn start(namespace: &Namespace, target: &str, interval: Duration) -> Self {
+        Self::start_in(&namespace.path(), namespace.label(), target, interval)
+    }
+
+    /// Starts pinging `target` from inside the network namespace at `path`, which is called `label`.
+    #[track_caller]
+    #[must_use]
+    pub fn start_in(path: &Path, label: &str, target: &str, interval: Duration) -> Self {
         static ID: AtomicU16 = AtomicU16::new(1);
         let address: IpAddr = target.parse().unwrap_or_else(|e| panic!("ping {target}: {e}"));
         let id = ID.fetch_add(1, Ordering::Relaxed);
-        let title = format!("ping {target} from {}", namespace.label());
-        let socket = namespace.enter(|| Echoes::open(address, id));
+        let title = format!("ping {target} from {label}");
+        let socket = topology::enter(path, || Echoes::open(address, id));
         let socket = Arc::new(socket.unwrap_or_else(|e| panic!("{title}: {e}")));
         let shared = Arc::new(Shared::default());
         let receiver = std::thread::spawn({
@@ -83,6 +91,13 @@ impl Ping {
     #[track_caller]
     #[must_use]
     pub fn stop(self, deadline: Duration) -> Report {
+        self.report(deadline)
+    }
+
+    /// What was lost since the start, up to a marker that is waited for.
+    #[track_caller]
+    #[must_use]
+    pub fn report(&self, deadline: Duration) -> Report {
         let end = self.marker(deadline);
         let answered = self.shared.answered.lock().map(|log| log.clone()).unwrap_or_default();
         let lost = answered.iter().take(end as usize).enumerate().filter(|(_, came)| !**came);

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 
-pub use namespace::Namespace;
+pub use namespace::{Namespace, enter};
 
 use crate::process;
 

@@ -75,14 +75,7 @@ impl Namespace {
 
     /// Runs `body` on a thread inside the namespace. Sockets opened and processes started there belong to it.
     pub fn enter<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
-        let inside = || {
-            let file = File::open(self.path()).unwrap_or_else(|e| panic!("namespace {}: {e}", self.name()));
-            let moved = move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network));
-            moved.unwrap_or_else(|e| panic!("can't enter namespace {}: {e}", self.name()));
-            body()
-        };
-        let joined = std::thread::scope(|scope| scope.spawn(inside).join());
-        joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        enter(&self.path(), body)
     }
 
     /// Runs a command line (words split at blanks, no quoting) inside and returns its output; the test fails when
@@ -172,4 +165,17 @@ impl Namespace {
         let _ = Command::new("ip").args(["netns", "del", self.name()]).output();
         ledger::strike(self.name());
     }
+}
+
+/// Runs `body` on a thread inside the network namespace that the file at `path` stands for: one of ours, or any
+/// process's (`/proc/PID/ns/net`).
+pub fn enter<T: Send>(path: &Path, body: impl FnOnce() -> T + Send) -> T {
+    let inside = || {
+        let file = File::open(path).unwrap_or_else(|e| panic!("namespace {}: {e}", path.display()));
+        let moved = move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network));
+        moved.unwrap_or_else(|e| panic!("can't enter namespace {}: {e}", path.display()));
+        body()
+    };
+    let joined = std::thread::scope(|scope| scope.spawn(inside).join());
+    joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -12,6 +12,7 @@ mod bgp;
 mod cni;
 mod fabric;
 mod load;
+mod pods;
 mod report;
 mod routes;
 mod usage;
@@ -59,6 +60,13 @@ const SCENARIOS: &[Scenario] = &[
         contenders: &["corduroy", "ptp"],
         packages: &["containernetworking-plugins"],
         run: cni::pods,
+    },
+    Scenario {
+        name: "pods",
+        what: "110 pods on one node of a real cluster, started at once and removed at once",
+        contenders: &["corduroy", "hostNetwork", "bridge"],
+        packages: &["containernetworking-plugins", "containerd"],
+        run: pods::crowd,
     },
     Scenario {
         name: "idle",

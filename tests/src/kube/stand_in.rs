@@ -1,22 +1,33 @@
-//! A CNI plugin for clusters that are not about one: Debian's ptp and host-local on each node's podCIDRs, with the
-//! routes between nodes and racks set by hand.
+//! A CNI plugin for clusters that are not about one: Debian's ptp, or bridge, and host-local on each node's podCIDRs,
+//! with the routes between nodes and racks set by hand.
 
 use std::fs;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cluster::Cluster;
 use super::machine::Machine;
 
 /// Where Debian's containernetworking-plugins are.
 const PLUGINS: &str = "/usr/lib/cni";
-const NEEDED: &[&str] = &["host-local", "loopback", "portmap", "ptp"];
+const NEEDED: &[&str] = &["bridge", "host-local", "loopback", "portmap", "ptp"];
 
 impl Cluster {
     /// Gives pods a network. It is lost on a node that is switched off, and calling this again brings it back.
     #[track_caller]
     pub fn stand_in(&self) {
+        self.wire(&json!({ "type": "ptp" }));
+    }
+
+    /// The same with all pods of a node on a bridge, as most plugins that are not about routing do it.
+    #[track_caller]
+    pub fn bridge(&self) {
+        self.wire(&json!({ "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true }));
+    }
+
+    #[track_caller]
+    fn wire(&self, plugin: &Value) {
         let cidrs: Vec<_> = self.nodes().iter().map(|node| (node, self.pod_cidrs(node))).collect();
         let cidrs: Vec<_> =
             cidrs.into_iter().map(|(n, c)| (n, c.unwrap_or_else(|why| panic!("{why}")))).collect();
@@ -29,7 +40,7 @@ impl Cluster {
                     other.host().ip(&format!("route replace {cidr} via {address}"));
                 }
             }
-            install(node, own);
+            install(node, own, plugin);
         }
     }
 }
@@ -40,13 +51,15 @@ fn neighbours(one: &Machine, other: &Machine) -> bool {
 
 /// Plugins first and the configuration last, by a rename: the runtime takes what it finds at once.
 #[track_caller]
-fn install(node: &Machine, cidrs: &[String; 2]) {
+fn install(node: &Machine, cidrs: &[String; 2], plugin: &Value) {
     let ranges: Vec<_> = cidrs.iter().map(|cidr| json!([{ "subnet": cidr }])).collect();
     let routes = json!([{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }]);
+    let mut plugin = plugin.clone();
+    plugin["ipam"] = json!({ "type": "host-local", "ranges": ranges, "routes": routes });
     let config = json!({
         "cniVersion": "1.0.0", "name": "stand-in",
         "plugins": [
-            { "type": "ptp", "ipam": { "type": "host-local", "ranges": ranges, "routes": routes } },
+            plugin,
             { "type": "portmap", "capabilities": { "portMappings": true } },
         ],
     });

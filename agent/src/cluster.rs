@@ -1,9 +1,9 @@
 //! This machine as a node of a Kubernetes cluster.
 //!
-//! The cluster says who we are: our identity is the uid of the Node object of our name, and the addresses it lists are
-//! those by which others look for us. Both are kept in the state directory, so that an agent comes up while the API
-//! server is away. A Node of our name with another uid is another node: the agent starts anew as that one. A Node that
-//! is gone leaves us running, without taking in pods.
+//! The cluster says who we are: our identity is the uid of the Node object of our name, the addresses it lists are
+//! those by which others look for us, and its podCIDRs may be our blocks. All this is kept in the state directory, so
+//! that an agent comes up while the API server is away. A Node of our name with another uid is another node: the
+//! agent starts anew as that one. A Node that is gone leaves us running, without taking in pods.
 //!
 //! What we say to the cluster: that the network of this node works (condition NetworkUnavailable), once pods can be
 //! served; and how this node is (NodeStatus, see `report`).
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use corduroy_agent_core::me::{Membership, Reported};
 use corduroy_datastore_kubernetes::{Access, ConnectError, Kubernetes, Node, NodeView, NodeWatch};
+use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -38,6 +39,8 @@ struct Kept {
     uid: String,
     v4: Option<Ipv4Addr>,
     v6: Option<Ipv6Addr>,
+    #[serde(default)]
+    pod_cidrs: Vec<IpNetwork>,
 }
 
 impl Kept {
@@ -48,11 +51,18 @@ impl Kept {
         };
         let v4 = internal().find_map(|address| if let IpAddr::V4(v4) = address { Some(v4) } else { None });
         let v6 = internal().find_map(|address| if let IpAddr::V6(v6) = address { Some(v6) } else { None });
-        Self { uid: node.uid.clone(), v4, v6 }
+        Self { uid: node.uid.clone(), v4, v6, pod_cidrs: node.pod_cidrs.clone() }
     }
 
     fn membership(&self) -> Membership {
-        Membership::Of(Reported { v4: self.v4, v6: self.v6 })
+        let mut reported = Reported { v4: self.v4, v6: self.v6, ..Reported::default() };
+        for cidr in &self.pod_cidrs {
+            match cidr {
+                IpNetwork::V4(v4) => reported.pods_v4 = Some(*v4),
+                IpNetwork::V6(v6) => reported.pods_v6 = Some(*v6),
+            }
+        }
+        Membership::Of(reported)
     }
 
     fn load(path: &Path) -> Option<Self> {
@@ -99,7 +109,8 @@ impl Cluster {
         name: &str,
         state_dir: &Path,
     ) -> Result<Self, ConnectError> {
-        let kubernetes = Kubernetes::connect(&Access { kubeconfig, namespace: None }).await?;
+        let kubernetes =
+            Kubernetes::connect(&Access { kubeconfig, namespace: None, node: Some(name.to_owned()) }).await?;
         let mut watch = kubernetes.watch_node(name);
         let path = state_dir.join("node.json");
         let former = Kept::load(&path);

@@ -105,6 +105,8 @@ raw! {
         state_dir: String = "stateDir",
         /// Metrics and health.
         metrics: MetricsFile = "metrics",
+        /// Where addresses come from.
+        ipam: IpamFile = "ipam",
         /// The speaker.
         bgp: BgpFile = "bgp",
         /// How often the kernel is read as a whole.
@@ -167,6 +169,14 @@ raw! {
     pub struct MetricsFile {
         /// Address and port, or `none`.
         listen: String = "listen",
+    }
+}
+
+raw! {
+    /// `ipam:`.
+    pub struct IpamFile {
+        /// `pools` or `podCIDRs`.
+        blocks: String = "blocks",
     }
 }
 
@@ -237,7 +247,10 @@ fn check(file: &File, host: &str, report: &mut Report) -> Option<Config> {
         node: node.clone().unwrap_or_default(),
         v4: v4.unwrap_or_default(),
         v6: v6.unwrap_or_default(),
-        declared: declared(file.node.clone().unwrap_or_default(), report),
+        declared: Declared {
+            given: check_ipam(file, report),
+            ..declared(file.node.clone().unwrap_or_default(), report)
+        },
         datastore: datastore(file, report),
         run_dir: directory("runDir", file.run_dir.as_ref(), "/run/corduroy", report),
         state_dir: directory("stateDir", file.state_dir.as_ref(), "/var/lib/corduroy", report),
@@ -296,6 +309,7 @@ fn declared(node: NodeFile, report: &mut Report) -> Declared {
             "a cluster id as in 244.0.0.1, not 0.0.0.0",
             cluster_id,
         ),
+        given: false,
     })
 }
 
@@ -332,6 +346,19 @@ fn check_metrics(raw: Option<&String>, report: &mut Report) -> Option<SocketAddr
         _ => text.parse().ok().map(Some),
     });
     place.unwrap_or(Some(default))
+}
+
+/// Do blocks come from the cluster, which only a node of one has?
+fn check_ipam(file: &File, report: &mut Report) -> bool {
+    let ipam = file.ipam.clone().unwrap_or_default();
+    let words = [("pools", false), ("podCIDRs", true)];
+    let given = report.within("ipam", |r| r.choice("blocks", ipam.blocks.as_ref(), &words)).unwrap_or(false);
+    let cluster = file.datastore.as_ref().is_some_and(|datastore| datastore.kubernetes.is_some());
+    if given && !cluster {
+        let allowed = "pools where there is no datastore.kubernetes: a cluster's Node has podCIDRs";
+        report.within("ipam", |r| r.refuse_field("blocks", quoted("podCIDRs"), allowed));
+    }
+    given
 }
 
 fn check_bgp(bgp: &BgpFile, report: &mut Report) -> (Vec<IpAddr>, peering::Options) {

@@ -178,13 +178,14 @@ impl Node {
         let endpoints = view.agent.endpoints();
         self.pods.set(number(endpoints.iter().filter(|endpoint| endpoint.wired).count()));
         self.failed.set(number(endpoints.counts().1));
-        let (mut used, mut resting, mut free) = (0, 0, 0);
+        let (mut used, mut resting, mut free, mut withheld) = (0, 0, 0, 0);
         for block in endpoints.ipam().usage() {
             used += i64::from(block.used);
             resting += i64::from(block.resting);
+            withheld += i64::from(block.withheld);
             free += i64::from(block.ready);
         }
-        for (state, count) in [("used", used), ("resting", resting), ("free", free)] {
+        for (state, count) in [("used", used), ("resting", resting), ("free", free), ("withheld", withheld)] {
             self.addresses.with_label_values(&[state]).set(count);
         }
     }

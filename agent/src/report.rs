@@ -148,9 +148,9 @@ fn seen(view: &View<'_>, bgp: BgpSummary, peers: Vec<Peer>) -> Option<Look> {
         let net = IpNetwork::new(chosen.address, chosen.prefix_len).ok()?;
         Some((net, chosen.why.to_string()))
     });
-    let owned = blocks::owned_by(&known.model, &me.name, &me.uid).map(|block| {
-        let pool = blocks::pool_of(&known.model, block.cidr.ip());
-        (block.cidr, pool.map(|pool| pool.metadata.name.clone()))
+    let owned = blocks::owned_by(&known.model, &me.name, &me.uid).map(|cidr| {
+        let pool = blocks::pool_of(&known.model, cidr.ip());
+        (cidr, pool.map(|pool| pool.metadata.name.clone()))
     });
     let seen = Seen {
         addresses: addresses.collect(),

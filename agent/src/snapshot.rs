@@ -7,11 +7,12 @@
 //! It is written whole and moved into place. One that is damaged is set aside and counts as none. It holds passwords:
 //! only its owner may read it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use corduroy_api::{Resource, Secret, SecretValue, yaml};
+use corduroy_api::{Metadata, Namespace, Pod, Resource, Secret, SecretValue, yaml};
 use corduroy_ipc::hash::stable;
 use serde::{Deserialize, Serialize};
 
@@ -24,13 +25,40 @@ const MAGIC: &str = "corduroy-snapshot 1 ";
 struct Content {
     resources: Vec<String>,
     secrets: Vec<Passwords>,
+    /// Of the cluster's core.
+    #[serde(default)]
+    namespaces: Vec<Named>,
+    #[serde(default)]
+    pods: Vec<Named>,
+}
+
+/// What is known of an object of the cluster's core, which has no form in YAML.
+#[derive(Debug, Serialize, Deserialize)]
+struct Named {
+    /// Of a pod: `namespace/name`.
+    name: String,
+    uid: Option<String>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+}
+
+impl Named {
+    fn of(metadata: &Metadata) -> Self {
+        let Metadata { name, uid, labels, annotations, .. } = metadata.clone();
+        Self { name, uid, labels, annotations }
+    }
+
+    fn metadata(self) -> Metadata {
+        let Self { name, uid, labels, annotations } = self;
+        Metadata { name, labels, annotations, uid, resource_version: None }
+    }
 }
 
 /// A secret, which has no form in YAML.
 #[derive(Debug, Serialize, Deserialize)]
 struct Passwords {
     name: String,
-    data: std::collections::BTreeMap<String, Vec<u8>>,
+    data: BTreeMap<String, Vec<u8>>,
 }
 
 /// Why there is no snapshot, though there is a file.
@@ -97,6 +125,10 @@ fn parse(bytes: &[u8]) -> Result<Vec<Resource>, String> {
         let secret = Secret::new(&name, data).map_err(|error| error.to_string())?;
         resources.push(Resource::Secret(Arc::new(secret)));
     }
+    let namespaces = content.namespaces.into_iter().map(|named| Namespace::new(named.metadata()));
+    resources.extend(namespaces.map(|namespace| Resource::Namespace(Arc::new(namespace))));
+    let pods = content.pods.into_iter().map(|named| Pod { metadata: named.metadata() });
+    resources.extend(pods.map(|pod| Resource::Pod(Arc::new(pod))));
     Ok(resources)
 }
 
@@ -111,6 +143,8 @@ pub fn text<'a>(resources: impl Iterator<Item = &'a Resource>) -> String {
                 let data = secret.data.iter().map(bytes).collect();
                 content.secrets.push(Passwords { name: secret.metadata.name.clone(), data });
             }
+            Resource::Namespace(namespace) => content.namespaces.push(Named::of(&namespace.metadata)),
+            Resource::Pod(pod) => content.pods.push(Named::of(&pod.metadata)),
             // Every other kind has a form in YAML.
             other => content.resources.extend(other.to_yaml()),
         }
@@ -137,7 +171,19 @@ mod tests {
             "apiVersion: corduroy.dev/v1alpha1\nkind: IPPool\nmetadata: {name: p}\nspec: {cidr: 10.0.0.0/16}";
         let pool = Resource::read(&yaml::documents(text)[0].parse().unwrap()).unwrap();
         let data = [("tor".to_owned(), SecretValue::new(b"s3cret\xff"))].into();
-        vec![pool, Resource::Secret(Arc::new(Secret::new("bgp", data).unwrap()))]
+        let named = |name: &str| Metadata {
+            uid: Some("u".into()),
+            annotations: [("corduroy.dev/ipv4pools".to_owned(), "[p]".to_owned())].into(),
+            ..Metadata::named(name)
+        };
+        let namespace = Namespace::new(named("web"));
+        let pod = Pod::new("web", named("front"));
+        vec![
+            pool,
+            Resource::Secret(Arc::new(Secret::new("bgp", data).unwrap())),
+            Resource::Namespace(Arc::new(namespace)),
+            Resource::Pod(Arc::new(pod)),
+        ]
     }
 
     fn path(name: &str) -> PathBuf {

@@ -8,7 +8,6 @@ use corduroy_agent_core::convert;
 use corduroy_agent_core::ipam::BlockUse;
 use corduroy_agent_core::known::WATCHED;
 use corduroy_api::IpPool;
-use corduroy_api::block::block_name;
 use corduroy_fabric::status::{kinds, owner};
 use corduroy_fabric::{blocks, encapsulation};
 use corduroy_ipc::status::{
@@ -162,7 +161,7 @@ fn pods(view: &View<'_>) -> PodSummary {
         pending: pending as u64,
         failed,
         addresses_used: usage().map(|block| u64::from(block.used)).sum(),
-        addresses_total: usage().map(|b| u64::from(b.used) + u64::from(b.resting) + u64::from(b.ready)).sum(),
+        addresses_total: usage().map(|b| u64::from(b.used + b.resting + b.ready + b.withheld)).sum(),
     }
 }
 
@@ -200,13 +199,17 @@ fn ipam_pool(view: &View<'_>, pool: &IpPool) -> IpamPool {
 fn ipam_blocks(view: &View<'_>) -> Vec<IpamBlock> {
     let model = &view.agent.known().model;
     let usage: Vec<BlockUse> = view.agent.endpoints().ipam().usage().collect();
-    let all = model.blocks().values().map(|block| IpamBlock {
-        cidr: block.cidr,
-        pool: blocks::pool_of(model, block.cidr.ip()).map(|p| p.metadata.name.clone()).unwrap_or_default(),
-        node: block.node.clone(),
-        usage: usage.iter().find(|own| block_name(own.cidr) == block.metadata.name).map(|own| BlockUsage {
+    let claimed = model.blocks().values().map(|block| (block.cidr, &block.node));
+    let given = model.nodes().values();
+    let given = given.flat_map(|node| node.pod_cidrs.iter().map(|cidr| (*cidr, &node.metadata.name)));
+    let all = claimed.chain(given).map(|(cidr, node)| IpamBlock {
+        cidr,
+        pool: blocks::pool_of(model, cidr.ip()).map(|p| p.metadata.name.clone()).unwrap_or_default(),
+        node: node.clone(),
+        usage: usage.iter().find(|own| own.cidr == cidr).map(|own| BlockUsage {
             used: own.used.into(),
             cooling: own.resting.into(),
+            withheld: own.withheld.into(),
             free: own.ready.into(),
         }),
     });

@@ -26,6 +26,8 @@ pub struct FabricNode {
     pub route_reflector_cluster_id: Option<Ipv4Addr>,
     /// What it can take out of a tunnel.
     pub tunnels: Tunnels,
+    /// The CIDRs that the cluster gave it for its pods, where these are its blocks: at most one of each family.
+    pub pod_cidrs: Vec<IpNetwork>,
 }
 
 impl FabricNode {
@@ -92,6 +94,9 @@ raw! {
         route_reflector_cluster_id: String = "routeReflectorClusterID" => .address(4),
         /// The tunnels it terminates: nobody sends encapsulated packets to a node that does not say so.
         tunnels: TunnelsSpec = "tunnels",
+        /// The blocks it has without an IPAMBlock: what the cluster gave it for its pods, as CIDRs.
+        pod_cidrs: Vec<String> = "podCIDRs" => .most(2).each(|cidr| cidr.cidr())
+            .rule(ONE_A_FAMILY, "at most one CIDR of each family"),
     }
 }
 
@@ -148,6 +153,7 @@ impl Checked for FabricNode {
             cluster_id,
         );
         let tunnels = report.within("tunnels", |r| check_tunnels(spec.tunnels.as_ref(), r));
+        let pod_cidrs = check_pod_cidrs(spec.pod_cidrs.as_deref().unwrap_or_default(), report);
         Some(Self {
             // Without one the name is the identity: a machine written by hand is made anew by giving it a UID.
             uid: spec.uid.clone().unwrap_or_else(|| metadata.name.clone()),
@@ -156,6 +162,7 @@ impl Checked for FabricNode {
             as_number,
             route_reflector_cluster_id: cluster,
             tunnels: tunnels?,
+            pod_cidrs,
         })
     }
 
@@ -176,6 +183,8 @@ impl Checked for FabricNode {
             as_number: self.as_number.map(AsNumber::raw),
             route_reflector_cluster_id: self.route_reflector_cluster_id.map(|id| id.to_string()),
             tunnels: (ipip.is_some() || vxlan.is_some()).then_some(TunnelsSpec { ipip, vxlan }),
+            pod_cidrs: (!self.pod_cidrs.is_empty())
+                .then(|| self.pod_cidrs.iter().map(ToString::to_string).collect()),
         }
     }
 
@@ -209,6 +218,21 @@ fn check_addresses(raw: Option<&[String]>, report: &mut Report) -> Option<Addres
         }
     });
     Some(out)
+}
+
+fn check_pod_cidrs(raw: &[String], report: &mut Report) -> Vec<IpNetwork> {
+    let mut out: Vec<IpNetwork> = Vec::new();
+    report.within("podCIDRs", |r| {
+        for (i, text) in raw.iter().enumerate() {
+            match r.prefix(i, Some(text)) {
+                Some(cidr) if out.iter().any(|other| other.is_ipv4() == cidr.is_ipv4()) => {
+                    r.within(i, |r| r.refuse(quoted(text), "at most one CIDR of each family"));
+                }
+                cidr => out.extend(cidr),
+            }
+        }
+    });
+    out
 }
 
 fn check_tunnels(raw: Option<&TunnelsSpec>, report: &mut Report) -> Option<Tunnels> {

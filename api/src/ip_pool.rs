@@ -28,6 +28,8 @@ pub struct IpPool {
     pub disable_bgp_export: bool,
     /// The nodes that may claim blocks of it.
     pub node_selector: Selector,
+    /// Only pods of these namespaces get addresses of it; `None`: pods of all.
+    pub namespace_selector: Option<Selector>,
     /// What its addresses are for.
     pub allowed_uses: AllowedUses,
     /// Whether pods get addresses of it without asking for it by name.
@@ -74,6 +76,9 @@ const ONE_ENCAPSULATION: &str =
 const IPIP_IS_V4: &str =
     "self.?ipipMode.orValue('Never') == 'Never' || !isCIDR(self.cidr) || cidr(self.cidr).ip().family() == 4";
 
+const NO_TUNNELS: &str = "!has(self.namespaceSelector) || !('Tunnel' in self.?allowedUses.orValue([]))";
+const TUNNELS_ARE_OF_NO_NAMESPACE: &str = "left out of a pool for Tunnel: tunnels are of no namespace";
+
 raw! {
     /// `spec:` of an IPPool as it stands in YAML.
     pub struct IpPoolSpec {
@@ -93,7 +98,9 @@ raw! {
         disable_bgp_export: bool = "disableBGPExport",
         /// Which nodes may claim blocks of it; `all()` by default.
         node_selector: String = "nodeSelector" => .selector(),
-        /// What its addresses are for: Workload and Tunnel by default.
+        /// Pods of which namespaces get addresses of it, by the namespaces' labels; of all by default.
+        namespace_selector: String = "namespaceSelector" => .selector(),
+        /// What its addresses are for: Workload and Tunnel by default; Workload with a namespaceSelector.
         allowed_uses: Vec<String> = "allowedUses" => .least(1).most(2).each(|use_| use_.words(&["Workload", "Tunnel"])),
         /// Automatic (default), or Manual: pods get addresses of it only by asking for it by name.
         assignment_mode: String = "assignmentMode" => .words(&["Automatic", "Manual"]),
@@ -101,6 +108,7 @@ raw! {
         .rule_at("blockSize", BLOCK_FITS, "20 to 32, or 116 to 128 for IPv6, and not less than the pool's own length")
         .rule_at("ipipMode", ONE_ENCAPSULATION, "Never when vxlanMode is not Never: a pool has one encapsulation")
         .rule_at("ipipMode", IPIP_IS_V4, "Never for an IPv6 pool: IPIP carries IPv4; use vxlanMode")
+        .rule_at("namespaceSelector", NO_TUNNELS, TUNNELS_ARE_OF_NO_NAMESPACE)
 }
 
 impl Checked for IpPool {
@@ -115,7 +123,9 @@ impl Checked for IpPool {
             None => Some(Selector::all()),
             text => report.tried("nodeSelector", text.as_ref(), str::parse),
         };
-        let allowed_uses = check_uses(spec.allowed_uses.as_deref(), report);
+        let namespace_selector =
+            report.tried("namespaceSelector", spec.namespace_selector.as_ref(), str::parse);
+        let allowed_uses = check_uses(spec, report);
         let modes = [("Automatic", true), ("Manual", false)];
         let automatic = report.choice("assignmentMode", spec.assignment_mode.as_ref(), &modes);
         Some(Self {
@@ -127,6 +137,7 @@ impl Checked for IpPool {
             disabled: spec.disabled.unwrap_or(false),
             disable_bgp_export: spec.disable_bgp_export.unwrap_or(false),
             node_selector: node_selector?,
+            namespace_selector,
             allowed_uses: allowed_uses?,
             automatic: automatic?,
         })
@@ -152,6 +163,7 @@ impl Checked for IpPool {
             disabled: self.disabled.then_some(true),
             disable_bgp_export: self.disable_bgp_export.then_some(true),
             node_selector: Some(self.node_selector.to_string()),
+            namespace_selector: self.namespace_selector.as_ref().map(ToString::to_string),
             allowed_uses: Some(uses.iter().filter(|u| u.0).map(|u| u.1.to_owned()).collect()),
             assignment_mode: Some(if self.automatic { "Automatic" } else { "Manual" }.to_owned()),
         }
@@ -226,8 +238,11 @@ fn check_encapsulation(
     }
 }
 
-fn check_uses(raw: Option<&[String]>, report: &mut Report) -> Option<AllowedUses> {
-    let Some(raw) = raw else { return Some(AllowedUses { workload: true, tunnel: true }) };
+fn check_uses(spec: &IpPoolSpec, report: &mut Report) -> Option<AllowedUses> {
+    let namespaces = spec.namespace_selector.as_ref();
+    let Some(raw) = spec.allowed_uses.as_deref() else {
+        return Some(AllowedUses { workload: true, tunnel: namespaces.is_none() });
+    };
     let mut uses = AllowedUses { workload: false, tunnel: false };
     report.within("allowedUses", |r| {
         for (i, word) in raw.iter().enumerate() {
@@ -241,5 +256,8 @@ fn check_uses(raw: Option<&[String]>, report: &mut Report) -> Option<AllowedUses
             r.refuse("[]", "at least one of Workload, Tunnel");
         }
     });
+    if let Some(selector) = namespaces.filter(|_| uses.tunnel) {
+        report.refuse_field("namespaceSelector", quoted(selector), TUNNELS_ARE_OF_NO_NAMESPACE);
+    }
     (uses.workload || uses.tunnel).then_some(uses)
 }

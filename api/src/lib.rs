@@ -17,6 +17,7 @@
 // The macro `raw!` names this crate by its name, here too.
 extern crate self as corduroy_api;
 
+pub mod addressing;
 pub mod bgp_configuration;
 pub mod bgp_filter;
 pub mod bgp_peer;
@@ -25,9 +26,12 @@ pub mod event;
 pub mod fabric_node;
 pub mod instant;
 pub mod ip_pool;
+pub mod ip_reservation;
 pub mod ipam_block;
 mod meta;
+mod namespace;
 pub mod node_status;
+mod pod;
 pub mod raw;
 mod report;
 mod resource;
@@ -37,15 +41,19 @@ mod selector;
 mod value;
 pub mod yaml;
 
+pub use addressing::{Addressing, BadAnnotation};
 pub use bgp_configuration::BgpConfiguration;
 pub use bgp_filter::BgpFilter;
 pub use bgp_peer::{BgpPeer, SecretRef};
 pub use event::{Event, Rejection, Source, Version, Why, Write, WriteError};
 pub use fabric_node::FabricNode;
 pub use ip_pool::{Encapsulation, IpPool, When};
-pub use ipam_block::IpamBlock;
+pub use ip_reservation::IpReservation;
+pub use ipam_block::{IpamBlock, Lent};
 pub use ipnetwork::IpNetwork;
 pub use meta::{Key, Kind, Labels, Metadata, RawMetadata};
+pub use namespace::Namespace;
+pub use pod::Pod;
 pub use report::{FieldPath, Invalid, Report, Step, Violations, quoted};
 pub use resource::{API_VERSION, Checked, Refused, Resource};
 pub use secret::{Secret, SecretValue};

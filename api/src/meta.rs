@@ -13,6 +13,8 @@ pub enum Kind {
     IpPool,
     /// A part of a pool that one node owns.
     IpamBlock,
+    /// Addresses that are not handed out.
+    IpReservation,
     /// What every node must know of every other.
     FabricNode,
     /// Settings of the fabric's BGP as a whole.
@@ -23,18 +25,25 @@ pub enum Kind {
     BgpFilter,
     /// Passwords, referred to by name and key.
     Secret,
+    /// A namespace of the cluster.
+    Namespace,
+    /// A pod of this node.
+    Pod,
 }
 
 impl Kind {
     /// Every kind, in the order in which a reader should learn of them: what others refer to comes first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Secret,
         Self::BgpFilter,
         Self::BgpConfiguration,
         Self::FabricNode,
         Self::BgpPeer,
+        Self::Namespace,
+        Self::IpReservation,
         Self::IpPool,
         Self::IpamBlock,
+        Self::Pod,
     ];
 
     /// As `kind:` has it.
@@ -47,7 +56,10 @@ impl Kind {
             Self::BgpConfiguration => "BGPConfiguration",
             Self::BgpPeer => "BGPPeer",
             Self::BgpFilter => "BGPFilter",
+            Self::IpReservation => "IPReservation",
             Self::Secret => "Secret",
+            Self::Namespace => "Namespace",
+            Self::Pod => "Pod",
         }
     }
 
@@ -97,7 +109,7 @@ pub struct Metadata {
     pub name: String,
     /// What selectors choose by.
     pub labels: Labels,
-    /// Notes for people and tools; nothing here reads them.
+    /// Notes for people and tools; those of pods and namespaces that are read are in [`crate::addressing`].
     pub annotations: BTreeMap<String, String>,
     /// Identity across deletion and re-creation, where the datastore gives one.
     pub uid: Option<String>,

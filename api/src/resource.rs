@@ -9,7 +9,10 @@ use crate::meta::{Key, Kind, Metadata, RawMetadata};
 use crate::raw::{Fields, Raw};
 use crate::report::{Invalid, Report};
 use crate::yaml::{self, SyntaxError};
-use crate::{BgpConfiguration, BgpFilter, BgpPeer, FabricNode, IpPool, IpamBlock, Secret};
+use crate::{
+    BgpConfiguration, BgpFilter, BgpPeer, FabricNode, IpPool, IpReservation, IpamBlock, Namespace, Pod,
+    Secret,
+};
 
 /// `apiVersion` of all our kinds.
 pub const API_VERSION: &str = "corduroy.dev/v1alpha1";
@@ -46,8 +49,14 @@ pub enum Resource {
     BgpPeer(Arc<BgpPeer>),
     /// Import and export rules.
     BgpFilter(Arc<BgpFilter>),
+    /// Addresses that are not handed out.
+    IpReservation(Arc<IpReservation>),
     /// Passwords. Never in YAML.
     Secret(Arc<Secret>),
+    /// A namespace of the cluster. Never in YAML.
+    Namespace(Arc<Namespace>),
+    /// A pod of this node. Never in YAML.
+    Pod(Arc<Pod>),
 }
 
 macro_rules! each {
@@ -59,7 +68,10 @@ macro_rules! each {
             Resource::BgpConfiguration($r) => $out,
             Resource::BgpPeer($r) => $out,
             Resource::BgpFilter($r) => $out,
+            Resource::IpReservation($r) => $out,
             Resource::Secret($r) => $out,
+            Resource::Namespace($r) => $out,
+            Resource::Pod($r) => $out,
         }
     };
 }
@@ -75,7 +87,10 @@ impl Resource {
             Self::BgpConfiguration(_) => Kind::BgpConfiguration,
             Self::BgpPeer(_) => Kind::BgpPeer,
             Self::BgpFilter(_) => Kind::BgpFilter,
+            Self::IpReservation(_) => Kind::IpReservation,
             Self::Secret(_) => Kind::Secret,
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Pod(_) => Kind::Pod,
         }
     }
 
@@ -120,7 +135,7 @@ impl Resource {
         // A spec is checked even when the name is bad, so that all violations are told at once.
         let metadata = metadata.unwrap_or_default();
         let resource = match kind {
-            None => None,
+            None | Some(Kind::Namespace | Kind::Pod) => None,
             Some(Kind::IpPool) => read_as(&fields, metadata, &mut report).map(Self::IpPool),
             Some(Kind::IpamBlock) => read_as(&fields, metadata, &mut report).map(Self::IpamBlock),
             Some(Kind::FabricNode) => read_as(&fields, metadata, &mut report).map(Self::FabricNode),
@@ -129,6 +144,7 @@ impl Resource {
             }
             Some(Kind::BgpPeer) => read_as(&fields, metadata, &mut report).map(Self::BgpPeer),
             Some(Kind::BgpFilter) => read_as(&fields, metadata, &mut report).map(Self::BgpFilter),
+            Some(Kind::IpReservation) => read_as(&fields, metadata, &mut report).map(Self::IpReservation),
             Some(Kind::Secret) => {
                 let allowed = "a secret is not read from YAML, only referred to by name and key";
                 report.refuse_field("kind", "Secret", allowed);
@@ -141,7 +157,7 @@ impl Resource {
     /// The resource as one YAML document, without `---` and without its resource version.
     ///
     /// # Errors
-    /// A [`Resource::Secret`] has no form in YAML.
+    /// What is of Kubernetes' core has no form in YAML.
     pub fn to_yaml(&self) -> Result<String, SyntaxError> {
         match self {
             Self::IpPool(r) => write(&**r),
@@ -150,18 +166,22 @@ impl Resource {
             Self::BgpConfiguration(r) => write(&**r),
             Self::BgpPeer(r) => write(&**r),
             Self::BgpFilter(r) => write(&**r),
-            Self::Secret(_) => {
-                Err(SyntaxError { what: "a secret is not written as YAML".to_owned(), line: None })
+            Self::IpReservation(r) => write(&**r),
+            Self::Secret(_) | Self::Namespace(_) | Self::Pod(_) => {
+                Err(SyntaxError { what: format!("a {} is not written as YAML", self.kind()), line: None })
             }
         }
     }
 }
 
 fn read_kind(fields: &Fields<'_>, report: &mut Report) -> Option<Kind> {
-    let names = Kind::ALL.map(|kind| (kind.name(), kind));
+    // What is of a cluster's own stands there and nowhere else.
+    let here = Kind::ALL.into_iter().filter(|kind| !matches!(kind, Kind::Namespace | Kind::Pod));
+    let names: Vec<(&str, Kind)> = here.map(|kind| (kind.name(), kind)).collect();
     let raw: Option<String> = fields.read("kind", report);
     if raw.is_none() {
-        report.missing("kind", format!("one of {}", names.map(|(name, _)| name).join(", ")));
+        let words = names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        report.missing("kind", format!("one of {words}"));
         return None;
     }
     report.choice("kind", raw.as_ref(), &names)

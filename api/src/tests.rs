@@ -107,7 +107,8 @@ fn all_violations_of_a_resource_are_told_at_once() {
 
 #[test]
 fn a_document_that_is_no_resource_says_what_one_is() {
-    let kinds = "one of Secret, BGPFilter, BGPConfiguration, FabricNode, BGPPeer, IPPool, IPAMBlock";
+    let kinds =
+        "one of Secret, BGPFilter, BGPConfiguration, FabricNode, BGPPeer, IPReservation, IPPool, IPAMBlock";
     let cases = [
         ("[1, 2]", vec!["document: [1, 2] is not allowed: a mapping (`field: value` lines)".to_owned()]),
         (

@@ -13,7 +13,7 @@ use nom::combinator::all_consuming;
 use nom::multi::separated_list1;
 
 use crate::raw::NumberOrText;
-use crate::report::{Report, quoted};
+use crate::report::{Report, Step, quoted};
 
 /// An autonomous system number that a speaker may have: not 0 (RFC 7607), not AS_TRANS (RFC 6793), not the last of
 /// either width (RFC 7300). Read plain (`64512`) or dotted (`1.10`), shown plain (RFC 5396).
@@ -158,11 +158,15 @@ impl Report {
     }
 
     /// A prefix: an address with all bits behind the length zero.
-    pub fn prefix(&mut self, name: &str, raw: Option<&String>) -> Option<IpNetwork> {
+    pub fn prefix(&mut self, field: impl Into<Step>, raw: Option<&String>) -> Option<IpNetwork> {
         let raw = raw?;
+        self.within(field, |r| r.prefix_here(raw))
+    }
+
+    fn prefix_here(&mut self, raw: &str) -> Option<IpNetwork> {
         match raw.parse::<IpNetwork>() {
             Ok(net) if !raw.contains('/') => {
-                self.refuse_field(name, quoted(raw), format!("a CIDR with its length, as in {net}"));
+                self.refuse(quoted(raw), format!("a CIDR with its length, as in {net}"));
                 None
             }
             Ok(net) if net.ip() != net.network() => {
@@ -171,12 +175,12 @@ impl Report {
                     net.network(),
                     net.prefix()
                 );
-                self.refuse_field(name, quoted(raw), whole);
+                self.refuse(quoted(raw), whole);
                 None
             }
             Ok(net) => Some(net),
             Err(_) => {
-                self.refuse_field(name, quoted(raw), "a CIDR, as in 10.244.0.0/16 or fd00:10:244::/48");
+                self.refuse(quoted(raw), "a CIDR, as in 10.244.0.0/16 or fd00:10:244::/48");
                 None
             }
         }

@@ -1,14 +1,15 @@
 //! Which pools are in force, and who owns which block of them.
 //!
 //! A block is owned while its IPAMBlock exists, by the node whose name *and* UID it carries: a machine made anew under
-//! an old name has another UID and inherits nothing. Pools that overlap would make an address mean two things, so of
+//! an old name has another UID and inherits nothing. A node whose FabricNode has `podCIDRs` owns these as well: the
+//! cluster gave them to it, and to no other. Pools that overlap would make an address mean two things, so of
 //! those only the first by name is in force; the others keep what was claimed from them and give nothing new.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use corduroy_api::block::{block_at, block_count, block_name, contains, overlap};
-use corduroy_api::{IpNetwork, IpPool, IpamBlock, Key, Kind};
+use corduroy_api::{FabricNode, IpNetwork, IpPool, IpamBlock, Key, Kind};
 
 use crate::{Model, Problem};
 
@@ -37,15 +38,42 @@ pub fn may_claim(model: &Model, pool: &IpPool, node: &str) -> bool {
     chosen && !pool.disabled
 }
 
-/// The block that has this address.
+/// The block that has this address, and the name of the node that owns it: the smallest such block, for a fixed address
+/// may be another node's than the block around it.
 #[must_use]
-pub fn block_of(model: &Model, address: IpAddr) -> Option<&Arc<IpamBlock>> {
-    model.blocks().values().find(|block| block.cidr.contains(address))
+pub fn block_of(model: &Model, address: IpAddr) -> Option<(IpNetwork, &str)> {
+    let claimed = model.blocks().values().map(|block| (block.cidr, block.node.as_str()));
+    let given = model
+        .nodes()
+        .values()
+        .flat_map(|node| node.pod_cidrs.iter().map(|cidr| (*cidr, node.metadata.name.as_str())));
+    let around = claimed.chain(given).filter(|(cidr, _)| cidr.contains(address));
+    around.max_by_key(|(cidr, _)| cidr.prefix())
 }
 
-/// The blocks that the node of this name and UID owns, in order of their names.
-pub fn owned_by<'m>(model: &'m Model, node: &str, uid: &str) -> impl Iterator<Item = &'m Arc<IpamBlock>> {
-    model.blocks().values().filter(move |block| block.node == node && block.node_uid == uid)
+/// The blocks that the node of this name and UID owns: those it has claimed in order of their names, then those that
+/// the cluster gave it.
+pub fn owned_by<'m>(model: &'m Model, node: &str, uid: &str) -> impl Iterator<Item = IpNetwork> + use<'m> {
+    let (name, is) = (node.to_owned(), uid.to_owned());
+    let given = model.nodes().get(node).filter(|node| node.uid == uid);
+    let given = given.into_iter().flat_map(|node| node.pod_cidrs.iter().copied());
+    let claimed = model.blocks().values().filter(move |block| block.node == name && block.node_uid == is);
+    claimed.map(|block| block.cidr).chain(given)
+}
+
+/// Fixed addresses inside blocks of this node that other nodes have claimed.
+pub fn claimed_from<'m>(model: &'m Model, node: &FabricNode) -> impl Iterator<Item = IpNetwork> + use<'m> {
+    let (name, uid) = (node.metadata.name.clone(), node.uid.clone());
+    let owned: Vec<IpNetwork> = owned_by(model, &name, &uid).collect();
+    let others = model.blocks().values().filter(move |block| block.node != name || block.node_uid != uid);
+    let fixed = others.map(|block| block.cidr).filter(|cidr| is_one(*cidr));
+    fixed.filter(move |cidr| owned.iter().any(|block| contains(*block, *cidr)))
+}
+
+/// Is this one address?
+#[must_use]
+pub fn is_one(cidr: IpNetwork) -> bool {
+    cidr.prefix() == if cidr.is_ipv4() { 32 } else { 128 }
 }
 
 /// A block of `pool` that nobody owns, or `None` when all are owned. Nodes begin their search at different places, so
@@ -89,8 +117,14 @@ pub struct Capacity {
 /// How full `pool` is.
 #[must_use]
 pub fn capacity(model: &Model, pool: &IpPool) -> Capacity {
-    let claimed = model.blocks().values().filter(|block| contains(pool.cidr, block.cidr)).count();
+    // A fixed address takes no block.
+    let is_of = |cidr: IpNetwork| contains(pool.cidr, cidr) && (!is_one(cidr) || is_one_a_block(pool));
+    let claimed = model.blocks().values().filter(|block| is_of(block.cidr)).count();
     Capacity { blocks: block_count(pool.cidr, pool.block_size), claimed: claimed as u128 }
+}
+
+fn is_one_a_block(pool: &IpPool) -> bool {
+    pool.block_size == if pool.cidr.is_ipv4() { 32 } else { 128 }
 }
 
 /// Pools that overlap, and blocks that do.
@@ -111,7 +145,11 @@ pub fn problems(model: &Model) -> Vec<Problem> {
     }
     let blocks: Vec<&Arc<IpamBlock>> = model.blocks().values().collect();
     for (i, block) in blocks.iter().enumerate() {
-        if let Some(other) = blocks.iter().take(i).find(|other| overlap(other.cidr, block.cidr)) {
+        // A fixed address inside a block is meant to be there.
+        let clash = |other: &&&Arc<IpamBlock>| {
+            overlap(other.cidr, block.cidr) && is_one(other.cidr) == is_one(block.cidr)
+        };
+        if let Some(other) = blocks.iter().take(i).find(clash) {
             let why =
                 format!("{} overlaps IPAMBlock/{} of node {}", block.cidr, other.metadata.name, other.node);
             out.push(Problem::new(Key::new(Kind::IpamBlock, block.metadata.name.clone()), "spec.cidr", why));

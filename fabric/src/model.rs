@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use corduroy_api::{
-    BgpConfiguration, BgpFilter, BgpPeer, Event, FabricNode, IpPool, IpamBlock, Key, Kind, Rejection,
-    Resource, Secret, SecretRef, SecretValue, Source,
+    BgpConfiguration, BgpFilter, BgpPeer, Event, FabricNode, IpPool, IpReservation, IpamBlock, Key, Kind,
+    Namespace, Pod, Rejection, Resource, Secret, SecretRef, SecretValue, Source,
 };
 
 type Map<T> = BTreeMap<String, Arc<T>>;
@@ -20,7 +20,10 @@ pub struct Model {
     configurations: Map<BgpConfiguration>,
     peers: Map<BgpPeer>,
     filters: Map<BgpFilter>,
+    reservations: Map<IpReservation>,
     secrets: Map<Secret>,
+    namespaces: Map<Namespace>,
+    pods: Map<Pod>,
     sync: BTreeMap<Kind, Sync>,
     rejected: BTreeMap<String, Vec<Rejection>>,
 }
@@ -92,7 +95,10 @@ impl Model {
             Resource::BgpConfiguration(r) => replace(&mut self.configurations, name, r),
             Resource::BgpPeer(r) => replace(&mut self.peers, name, r),
             Resource::BgpFilter(r) => replace(&mut self.filters, name, r),
+            Resource::IpReservation(r) => replace(&mut self.reservations, name, r),
             Resource::Secret(r) => replace(&mut self.secrets, name, r),
+            Resource::Namespace(r) => replace(&mut self.namespaces, name, r),
+            Resource::Pod(r) => replace(&mut self.pods, name, r),
         };
         if changed { Changed::Resource(key) } else { Changed::Nothing }
     }
@@ -106,7 +112,10 @@ impl Model {
             Kind::BgpConfiguration => self.configurations.remove(name).is_some(),
             Kind::BgpPeer => self.peers.remove(name).is_some(),
             Kind::BgpFilter => self.filters.remove(name).is_some(),
+            Kind::IpReservation => self.reservations.remove(name).is_some(),
             Kind::Secret => self.secrets.remove(name).is_some(),
+            Kind::Namespace => self.namespaces.remove(name).is_some(),
+            Kind::Pod => self.pods.remove(name).is_some(),
         }
     }
 
@@ -148,6 +157,21 @@ impl Model {
     pub fn filters(&self) -> &BTreeMap<String, Arc<BgpFilter>> {
         &self.filters
     }
+    /// Reservations by name.
+    #[must_use]
+    pub fn reservations(&self) -> &BTreeMap<String, Arc<IpReservation>> {
+        &self.reservations
+    }
+    /// The cluster's namespaces by name.
+    #[must_use]
+    pub fn namespaces(&self) -> &BTreeMap<String, Arc<Namespace>> {
+        &self.namespaces
+    }
+    /// This node's pods by [`Pod::key_name`].
+    #[must_use]
+    pub fn pods(&self) -> &BTreeMap<String, Arc<Pod>> {
+        &self.pods
+    }
     /// The value a reference means.
     #[must_use]
     pub fn secret(&self, reference: &SecretRef) -> Option<&SecretValue> {
@@ -168,7 +192,10 @@ impl Model {
             Kind::BgpConfiguration => self.configurations.len(),
             Kind::BgpPeer => self.peers.len(),
             Kind::BgpFilter => self.filters.len(),
+            Kind::IpReservation => self.reservations.len(),
             Kind::Secret => self.secrets.len(),
+            Kind::Namespace => self.namespaces.len(),
+            Kind::Pod => self.pods.len(),
         }
     }
     /// How well `kind` is known.

@@ -24,8 +24,8 @@ pub fn originations(model: &Model, me: &str) -> BTreeMap<Net, Origination> {
     let silent: Vec<IpNetwork> =
         model.pools().values().filter(|pool| pool.disable_bgp_export).map(|pool| pool.cidr).collect();
     blocks::owned_by(model, me, &node.uid)
-        .filter(|block| !silent.iter().any(|pool| contains(*pool, block.cidr)))
-        .filter_map(|block| Some((net(block.cidr)?, origination(model, me, block.cidr))))
+        .filter(|block| !silent.iter().any(|pool| contains(*pool, *block)))
+        .filter_map(|block| Some((net(block)?, origination(model, me, block))))
         .collect()
 }
 

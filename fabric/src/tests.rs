@@ -70,10 +70,36 @@ fn a_machine_made_anew_under_an_old_name_inherits_no_block() {
         &(block("10-0-0-0-26", "10.0.0.0/26", "a", "old")
             + &block("10-0-0-64-26", "10.0.0.64/26", "a", "new")),
     );
-    let owned: Vec<_> = blocks::owned_by(&model, "a", "new").map(|b| b.cidr.to_string()).collect();
+    let owned: Vec<_> = blocks::owned_by(&model, "a", "new").map(|cidr| cidr.to_string()).collect();
     assert_eq!(owned, ["10.0.0.64/26"]);
-    let owner = blocks::block_of(&model, "10.0.0.1".parse().unwrap()).unwrap();
-    assert_eq!(owner.node_uid, "old");
+    assert!(blocks::block_of(&model, "10.0.0.1".parse().unwrap()).is_some(), "nobody else owns it either");
+}
+
+#[test]
+fn a_fixed_address_is_of_the_node_that_claimed_it_and_no_clash_with_the_block_around() {
+    let node = |name: &str, cidrs: &str| {
+        format!(
+            "---\napiVersion: corduroy.dev/v1alpha1\nkind: FabricNode\nmetadata: {{name: {name}}}\n\
+             spec: {{uid: u-{name}, addresses: [192.0.2.1/24]{cidrs}}}\n"
+        )
+    };
+    let model = model(
+        &(pool("p", "cidr: 10.0.0.0/16")
+            + &block("10-0-0-0-26", "10.0.0.0/26", "a", "u-a")
+            + &block("10-0-0-5-32", "10.0.0.5/32", "b", "u-b")
+            + &node("a", "")
+            + &node("c", ", podCIDRs: [10.1.0.0/24]")),
+    );
+    let owner = |address: &str| blocks::block_of(&model, address.parse().unwrap()).map(|(_, node)| node);
+    assert_eq!([owner("10.0.0.4"), owner("10.0.0.5")], [Some("a"), Some("b")]);
+    assert_eq!([owner("10.1.0.1"), owner("10.2.0.1")], [Some("c"), None]);
+    let lent = |name: &str| blocks::claimed_from(&model, &model.nodes()[name]).map(|c| c.to_string());
+    assert_eq!(lent("a").collect::<Vec<_>>(), ["10.0.0.5/32"]);
+    assert_eq!(blocks::problems(&model), []);
+    assert_eq!(blocks::capacity(&model, &model.pools()["p"]).claimed, 1);
+    let given: Vec<_> = blocks::owned_by(&model, "c", "u-c").map(|c| c.to_string()).collect();
+    assert_eq!(given, ["10.1.0.0/24"]);
+    assert_eq!(blocks::owned_by(&model, "c", "another").count(), 0);
 }
 
 #[test]

@@ -448,6 +448,9 @@ pub struct BlockUsage {
     pub cooling: u64,
     /// Addresses ready to be handed out; saturates.
     pub free: u64,
+    /// Addresses that are not handed out: reserved, or lent to another node.
+    #[serde(default)]
+    pub withheld: u64,
 }
 
 /// An address in use.

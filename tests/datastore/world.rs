@@ -13,13 +13,14 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 /// The kinds with definitions of their own, each with its plural.
-pub(crate) const KINDS: [(Kind, &str); 6] = [
+pub(crate) const KINDS: [(Kind, &str); 7] = [
     (Kind::IpPool, "ippools"),
     (Kind::IpamBlock, "ipamblocks"),
     (Kind::FabricNode, "fabricnodes"),
     (Kind::BgpConfiguration, "bgpconfigurations"),
     (Kind::BgpPeer, "bgppeers"),
     (Kind::BgpFilter, "bgpfilters"),
+    (Kind::IpReservation, "ipreservations"),
 ];
 
 /// Runs a test where a control plane is, with a runtime there.
@@ -33,7 +34,7 @@ pub(crate) fn on_control_plane(label: &str, test: impl FnOnce(&mut ControlPlane,
 /// A client with the rights of an administrator, or of one who has none.
 pub(crate) fn client(control: &ControlPlane, runtime: &Runtime, who: &str) -> Kubernetes {
     let kubeconfig = control.kubeconfig().with_file_name(format!("{who}.kubeconfig"));
-    let access = Access { kubeconfig: Some(kubeconfig), namespace: Some("corduroy".to_owned()) };
+    let access = Access { kubeconfig: Some(kubeconfig), namespace: Some("corduroy".to_owned()), node: None };
     runtime.block_on(Kubernetes::connect(&access)).unwrap()
 }
 

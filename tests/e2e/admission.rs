@@ -16,8 +16,16 @@ const GOOD: &[(&str, &str, &str)] = &[
          allowedUses: [Workload, Tunnel], assignmentMode: Manual}",
     ),
     ("IPPool", "six", "{cidr: 'fd00:10::/64', blockSize: 122, vxlanMode: Always}"),
+    ("IPPool", "red", "{cidr: 10.9.0.0/16, namespaceSelector: team == 'red', allowedUses: [Workload]}"),
+    ("IPReservation", "routers", "{reservedCIDRs: [10.9.0.0/28, 'fd00::1/128']}"),
     ("IPPool", "small", "{cidr: 192.0.2.0/30}"),
     ("IPAMBlock", "10-244-0-64-26", "{cidr: 10.244.0.64/26, node: a, nodeUID: 6f1c, epoch: 1758000000}"),
+    (
+        "IPAMBlock",
+        "10-244-1-0-26",
+        "{cidr: 10.244.1.0/26, node: a, nodeUID: 6f1c, epoch: 1, \
+         lent: [{address: 10.244.1.5, node: b, nodeUID: 77, epoch: 2}]}",
+    ),
     ("IPAMBlock", "fd00--40-122", "{cidr: 'fd00::40/122', node: a, nodeUID: 6f1c, epoch: 1}"),
     (
         "FabricNode",
@@ -25,7 +33,7 @@ const GOOD: &[(&str, &str, &str)] = &[
         "{uid: 6f1c, addresses: [192.0.2.11/24, '2001:db8::11/64'], asNumber: '1.10', \
          routeReflectorClusterID: 192.0.2.9, tunnels: {ipip: {address: 10.244.0.1}, \
          vxlan: {address: 10.244.0.2, mac: '66:00:00:00:00:01', \
-         addressV6: 'fd00::1', macV6: '66:00:00:00:00:02'}}}",
+         addressV6: 'fd00::1', macV6: '66:00:00:00:00:02'}}, podCIDRs: [10.244.3.0/24, 'fd00:3::/64']}",
     ),
     (
         "BGPConfiguration",
@@ -81,6 +89,18 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     ("IPPool", "a", "{cidr: 'fd00::/64', ipipMode: Always}", "spec.ipipMode"),
     ("IPPool", "a", "{cidr: 10.0.0.0/16, natOutgoing: 'yes'}", "spec.natOutgoing"),
     ("IPPool", "a", "{cidr: 10.0.0.0/16, nodeSelector: ''}", "spec.nodeSelector"),
+    ("IPPool", "a", "{cidr: 10.0.0.0/16, namespaceSelector: 'team ='}", "spec.namespaceSelector"),
+    (
+        "IPPool",
+        "a",
+        "{cidr: 10.0.0.0/16, namespaceSelector: all(), allowedUses: [Tunnel]}",
+        "spec.namespaceSelector",
+    ),
+    ("IPReservation", "a", "{}", "spec.reservedCIDRs"),
+    ("IPReservation", "a", "{reservedCIDRs: []}", "spec.reservedCIDRs"),
+    ("IPReservation", "a", "{reservedCIDRs: [10.0.0.1/24]}", "spec.reservedCIDRs[0]"),
+    ("IPReservation", "a", "{reservedCIDRs: [10.0.0.1]}", "spec.reservedCIDRs[0]"),
+    ("FabricNode", "a", "{addresses: [192.0.2.1/24], podCIDRs: [10.0.0.0/24, 10.0.1.0/24]}", "spec.podCIDRs"),
     ("IPPool", "a", "{cidr: 10.0.0.0/16, allowedUses: []}", "spec.allowedUses"),
     ("IPPool", "a", "{cidr: 10.0.0.0/16, allowedUses: [Pods]}", "spec.allowedUses[0]"),
     ("IPPool", "a", "{cidr: 10.0.0.0/16, assignmentMode: automatic}", "spec.assignmentMode"),

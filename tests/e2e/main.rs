@@ -1,6 +1,7 @@
 //! Tests on a real cluster: Kubernetes' own programs, two racks. Root, or `sudo`: `make e2e`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod addresses;
 mod admission;
 mod cluster;
 mod command;

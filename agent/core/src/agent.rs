@@ -91,6 +91,7 @@ impl Agent {
             v6: None,
             tunnels: TunnelAddresses::default(),
             member: settings.member,
+            given: settings.declared.given,
         };
         let mut agent = Self {
             known: Known::new(me),

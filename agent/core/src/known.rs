@@ -15,14 +15,17 @@ use crate::nodes::Nodes;
 use crate::pods::Pods;
 
 /// The kinds of resources an agent watches, and of which it waits to have heard everything before it acts.
-pub const WATCHED: [Kind; 7] = [
+pub const WATCHED: [Kind; 10] = [
     Kind::Secret,
     Kind::BgpFilter,
     Kind::BgpConfiguration,
     Kind::FabricNode,
     Kind::BgpPeer,
+    Kind::Namespace,
+    Kind::IpReservation,
     Kind::IpPool,
     Kind::IpamBlock,
+    Kind::Pod,
 ];
 
 /// What is known. Plain data; whoever changes a field tells the reconciler which keys that touches.

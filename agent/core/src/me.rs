@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use corduroy_kernel::{Facts, Family, IpNet, LinkName, Mac};
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 /// This node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Me {
     pub tunnels: TunnelAddresses,
     /// Who says that it is this node.
     pub member: Membership,
+    /// Its blocks are the CIDRs that the cluster gave it, and it claims none.
+    pub given: bool,
 }
 
 /// Who says which node this is.
@@ -37,13 +40,17 @@ pub enum Membership {
     Removed,
 }
 
-/// The addresses by which the cluster knows this node.
+/// The addresses by which the cluster knows this node, and those it gave it for pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reported {
     /// IPv4.
     pub v4: Option<Ipv4Addr>,
     /// IPv6.
     pub v6: Option<Ipv6Addr>,
+    /// Its CIDR for pods, IPv4.
+    pub pods_v4: Option<Ipv4Network>,
+    /// Its CIDR for pods, IPv6.
+    pub pods_v6: Option<Ipv6Network>,
 }
 
 impl Membership {
@@ -110,6 +117,14 @@ impl TunnelAddresses {
 }
 
 impl Me {
+    /// The CIDRs that the cluster gave this node, where they are its blocks.
+    #[must_use]
+    pub fn pod_cidrs(&self) -> Vec<IpNetwork> {
+        let (true, Membership::Of(reported)) = (self.given, self.member) else { return Vec::new() };
+        let v4 = reported.pods_v4.map(IpNetwork::V4);
+        v4.into_iter().chain(reported.pods_v6.map(IpNetwork::V6)).collect()
+    }
+
     /// This node's address of a family.
     #[must_use]
     pub fn address(&self, family: Family) -> Option<IpAddr> {

@@ -118,6 +118,7 @@ pub(crate) fn known() -> Known {
         v6: None,
         tunnels: TunnelAddresses::default(),
         member: Membership::Itself,
+        given: false,
     };
     Known { facts: bare_kernel().facts(), ..Known::new(me) }
 }
@@ -147,6 +148,6 @@ fn refresh(known: &mut Known) {
         known.nodes.set(&node.metadata.name, Some(&node));
     }
     let owned = corduroy_fabric::blocks::owned_by(&known.model, "a", "uid-a");
-    known.owned = owned.map(|block| crate::convert::from_network(block.cidr)).collect();
+    known.owned = owned.map(crate::convert::from_network).collect();
     known.refresh_pools();
 }

@@ -84,6 +84,17 @@ fn what_is_no_yaml_is_said_with_its_line() {
 }
 
 #[test]
+fn blocks_are_claimed_or_given_by_a_cluster() {
+    let given = |text: &str| read(text).map(|config| config.declared.given);
+    assert_eq!(given("datastore: {kubernetes: {}}\n"), Ok(false));
+    assert_eq!(given("datastore: {kubernetes: {}}\nipam: {blocks: podCIDRs}\n"), Ok(true));
+    let files = given("ipam: {blocks: podCIDRs}\n").unwrap_err();
+    assert!(files.contains("ipam.blocks: \"podCIDRs\" is not allowed: pools where there is no"), "{files}");
+    let other = given("ipam: {blocks: host-local}\n").unwrap_err();
+    assert!(other.contains("ipam.blocks: \"host-local\" is not allowed: one of pools, podCIDRs"), "{other}");
+}
+
+#[test]
 fn a_cluster_is_one_datastore_and_files_are_another() {
     let store = |text: &str| read(text).map(|config| config.datastore);
     assert_eq!(store("datastore: {kubernetes: {}}\n"), Ok(Store::Kubernetes(None)));

@@ -8,6 +8,7 @@ use crate::bgp_filter::BgpFilter;
 use crate::bgp_peer::BgpPeer;
 use crate::fabric_node::FabricNode;
 use crate::ip_pool::IpPool;
+use crate::ip_reservation::IpReservation;
 use crate::ipam_block::IpamBlock;
 use crate::meta::Kind;
 use crate::node_status::{self, NodeReport};
@@ -64,14 +65,16 @@ pub fn definition(kind: Kind) -> Option<Value> {
         }
         Kind::BgpPeer => assemble(&PEER, schema::<BgpPeer>(PEER.about)),
         Kind::BgpFilter => assemble(&FILTER, schema::<BgpFilter>(FILTER.about)),
-        Kind::Secret => return None,
+        Kind::IpReservation => assemble(&RESERVATION, schema::<IpReservation>(RESERVATION.about)),
+        Kind::Secret | Kind::Namespace | Kind::Pod => return None,
     })
 }
 
 /// How a kind is called in paths of the API, as in `ippools`; `None` for a kind that is not ours to define.
 #[must_use]
 pub fn plural(kind: Kind) -> Option<&'static str> {
-    [POOL, BLOCK, NODE, CONFIGURATION, PEER, FILTER].iter().find(|n| n.kind == kind.name()).map(|n| n.plural)
+    let all = [POOL, BLOCK, NODE, CONFIGURATION, PEER, FILTER, RESERVATION];
+    all.iter().find(|n| n.kind == kind.name()).map(|n| n.plural)
 }
 
 /// The definitions of what is no kind of the fabric's, with the plurals: reports that are written and never watched.
@@ -187,6 +190,15 @@ fn reported<T: Raw>(about: &str) -> Schema {
     ])
     .described(about)
 }
+
+const RESERVATION: Naming = Naming {
+    kind: Kind::IpReservation.name(),
+    plural: "ipreservations",
+    short: "ipr",
+    about: "Addresses of pools that are not handed out to whoever asks for any address.",
+    columns: &[("CIDRs", "string", ".spec.reservedCIDRs")],
+    selectable: &[],
+};
 
 /// The whole resource.
 fn schema<T: Checked>(about: &str) -> Schema {

@@ -12,10 +12,13 @@ const EXAMPLES: &[&str] = &[
     "{kind: IPPool, metadata: {name: a}, spec: {cidr: 10.0.0.0/20, blockSize: 24, ipipMode: Always, natOutgoing: true, \
      disabled: true, disableBGPExport: true, nodeSelector: all(), allowedUses: [Tunnel], assignmentMode: Manual}}",
     "{kind: IPPool, metadata: {name: b}, spec: {cidr: 'fd00::/64', blockSize: 120, vxlanMode: Always}}",
-    "{kind: IPAMBlock, metadata: {name: 10-0-0-0-26}, spec: {cidr: 10.0.0.0/26, node: a, nodeUID: u, epoch: 1}}",
+    "{kind: IPPool, metadata: {name: c}, spec: {cidr: 10.0.0.0/20, namespaceSelector: has(team)}}",
+    "{kind: IPReservation, metadata: {name: a}, spec: {reservedCIDRs: [10.0.0.0/28, 'fd00::1/128']}}",
+    "{kind: IPAMBlock, metadata: {name: 10-0-0-0-26}, spec: {cidr: 10.0.0.0/26, node: a, nodeUID: u, epoch: 1, \
+     lent: [{address: 10.0.0.5, node: b, nodeUID: v, epoch: 2}]}}",
     "{kind: FabricNode, metadata: {name: a}, spec: {uid: u, addresses: [192.0.2.1/24], asNumber: 64512, \
      routeReflectorClusterID: 192.0.2.9, tunnels: {ipip: {address: 10.0.0.1}, vxlan: {address: 10.0.0.2, \
-     mac: '66:00:00:00:00:01', addressV6: 'fd00::1', macV6: '66:00:00:00:00:02'}}}}",
+     mac: '66:00:00:00:00:01', addressV6: 'fd00::1', macV6: '66:00:00:00:00:02'}}, podCIDRs: [10.9.0.0/24]}}",
     "{kind: BGPConfiguration, metadata: {name: default}, spec: {asNumber: '1.1', nodeToNodeMeshEnabled: true, \
      nodeMeshPassword: {secretKeyRef: {name: s, key: k}}, nodeMeshMaxRestartTime: 1s, nodeMeshHoldTime: 9s, \
      nodeMeshKeepaliveTime: 3s, listenPort: 179, communities: [{name: x, value: '1:1'}], \
@@ -189,7 +192,7 @@ fn a_definition_names_its_kind_as_kubernetes_wants() {
     assert_eq!(definition["spec"]["versions"][0]["selectableFields"][0]["jsonPath"], ".spec.node");
     assert_eq!(crd::definition(Kind::Secret), None);
     let plurals: BTreeSet<_> = Kind::ALL.into_iter().filter_map(crd::plural).collect();
-    assert_eq!(plurals.len(), 6);
+    assert_eq!(plurals.len(), 7);
 }
 
 #[test]

@@ -10,8 +10,10 @@ pub(crate) fn ipam(ipam: &Ipam) -> String {
         ["POOL", "CIDR", "BLOCK SIZE", "BLOCKS", "CLAIMED", "HERE"],
         ipam.pools.iter().map(pool).collect(),
     );
-    let blocks =
-        table(["BLOCK", "POOL", "NODE", "USED", "COOLING", "FREE"], ipam.blocks.iter().map(block).collect());
+    let blocks = table(
+        ["BLOCK", "POOL", "NODE", "USED", "COOLING", "FREE", "WITHHELD"],
+        ipam.blocks.iter().map(block).collect(),
+    );
     let addresses =
         table(["ADDRESS", "BLOCK", "HOLDER", "INTERFACE"], ipam.addresses.iter().map(address).collect());
     let or = |text: String, none: &str| if text.is_empty() { format!("{none}\n") } else { text };
@@ -29,7 +31,7 @@ fn pool(pool: &IpamPool) -> [String; 6] {
     ]
 }
 
-fn block(block: &IpamBlock) -> [String; 6] {
+fn block(block: &IpamBlock) -> [String; 7] {
     let usage = block.usage;
     let pool = if block.pool.is_empty() { "-".to_owned() } else { block.pool.clone() };
     [
@@ -39,6 +41,7 @@ fn block(block: &IpamBlock) -> [String; 6] {
         or_dash(usage.map(|usage| usage.used)),
         or_dash(usage.map(|usage| usage.cooling)),
         or_dash(usage.map(|usage| usage.free)),
+        or_dash(usage.map(|usage| usage.withheld)),
     ]
 }
 
@@ -74,7 +77,7 @@ mod tests {
                 cidr,
                 pool: "v4".into(),
                 node: "n1".into(),
-                usage: Some(BlockUsage { used: 1, cooling: 0, free: 63 }),
+                usage: Some(BlockUsage { used: 1, cooling: 0, free: 61, withheld: 2 }),
             }],
             addresses: vec![IpamAddress {
                 address: [10, 244, 0, 1].into(),
@@ -92,8 +95,8 @@ mod tests {
 POOL  CIDR           BLOCK SIZE  BLOCKS  CLAIMED  HERE
 v4    10.244.0.0/16  /26         1024    2        yes
 
-BLOCK          POOL  NODE  USED  COOLING  FREE
-10.244.0.0/26  v4    n1    1     0        63
+BLOCK          POOL  NODE  USED  COOLING  FREE  WITHHELD
+10.244.0.0/26  v4    n1    1     0        61    2
 
 ADDRESS     BLOCK          HOLDER       INTERFACE
 10.244.0.1  10.244.0.0/26  default/web  cord0123456789a (eth0)

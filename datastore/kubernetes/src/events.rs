@@ -82,14 +82,17 @@ impl Announcement {
 pub(crate) async fn announce(server: &Server, event: &Announcement) -> Result<(), Failure> {
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
     let body = Some(("application/json", event.body(&now)));
-    match server.call::<IgnoredAny>(Call { method: Method::POST, path: EVENTS, body }).await {
+    match server.call::<IgnoredAny>(Call { method: Method::POST, path: EVENTS, body, accept: None }).await {
         Err(Failure::Answer { code: 409, .. }) => {}
         result => return result.map(|_| ()),
     }
     let path = format!("{EVENTS}/{}", event.name());
     let series = json!({ "series": { "count": event.count.max(2), "lastObservedTime": now } });
     let body = Some(("application/merge-patch+json", series));
-    server.call::<IgnoredAny>(Call { method: Method::PATCH, path: &path, body }).await.map(|_| ())
+    server
+        .call::<IgnoredAny>(Call { method: Method::PATCH, path: &path, body, accept: None })
+        .await
+        .map(|_| ())
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //! ```
 //! Our kinds are custom resources of `corduroy.dev/v1alpha1`, each under the lower-case plural of its name
 //! (`ippools`, `bgppeers`, …), without a namespace. Of the core there are the Secrets that a BGPPeer or
-//! BGPConfiguration names, in our own namespace, and this node's own Node.
+//! BGPConfiguration names, in our own namespace, this node's own Node and pods, and Namespaces; of these last two only
+//! the metadata comes over the wire.
 //!
 //! * **What is watched is what somebody watches.** A kind has one watch on the server, however many watch it here, and
 //!   none when nobody does.
@@ -17,8 +18,8 @@
 //! * **Nothing is written without need**, and never twice.
 //!
 //! The rights needed: get, list and watch on each of our kinds, and create, patch and delete on those that are written;
-//! get and watch on the Secrets that are named; list and watch on the own Node and patch on its status; create and
-//! patch on NodeStatuses and Events.
+//! get and watch on the Secrets that are named; list and watch on Namespaces, on Pods (asked for with this node's name
+//! only) and on the own Node, and patch on its status; create and patch on NodeStatuses and Events.
 #![warn(missing_docs)]
 
 mod events;
@@ -37,7 +38,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use corduroy_api::node_status::NodeReport;
-use corduroy_api::{Kind, Resource, Version, Write, WriteError};
+use corduroy_api::{Event, Kind, Resource, Version, Write, WriteError};
 use corduroy_datastore::{Datastore, Hub, ListError, Pending, Watch};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -48,7 +49,7 @@ pub use node_status::NotReported;
 pub use people::Identity;
 pub use server::{Access, ConnectError};
 
-use object::{Collection, CoreSecret, Custom, Page, Readable};
+use object::{Bare, Collection, CoreSecret, Custom, Page, Readable, Scope};
 use server::{Call, Failure, Server};
 use shelf::Shelf;
 use write::Writer;
@@ -61,7 +62,7 @@ pub struct Kubernetes {
 
 struct Inner {
     server: Server,
-    namespace: String,
+    scope: Scope,
     runtime: Handle,
     feeds: Mutex<BTreeMap<Kind, Weak<Feed>>>,
 }
@@ -80,7 +81,7 @@ impl Drop for Feed {
 
 impl fmt::Debug for Kubernetes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kubernetes").field("namespace", &self.inner.namespace).finish_non_exhaustive()
+        f.debug_struct("Kubernetes").field("scope", &self.inner.scope).finish_non_exhaustive()
     }
 }
 
@@ -92,12 +93,13 @@ impl Kubernetes {
     /// What is needed to reach the API server is missing or can't be used.
     pub async fn connect(access: &Access) -> Result<Self, ConnectError> {
         let (server, namespace) = Server::new(access).await?;
-        Ok(Self::over(server, namespace))
+        let scope = Scope { namespace, node: access.node.clone() };
+        Ok(Self::over(server, scope))
     }
 
-    fn over(server: Server, namespace: String) -> Self {
+    fn over(server: Server, scope: Scope) -> Self {
         let feeds = Mutex::default();
-        Self { inner: Arc::new(Inner { server, namespace, runtime: Handle::current(), feeds }) }
+        Self { inner: Arc::new(Inner { server, scope, runtime: Handle::current(), feeds }) }
     }
 
     /// Watches one Node: this one, not those of others.
@@ -151,20 +153,19 @@ impl Inner {
             return feed;
         }
         let hub = Arc::new(Hub::default());
-        let (server, collection) = (self.server.clone(), Collection::of(kind, &self.namespace));
+        let (server, collection) = (self.server.clone(), Collection::of(kind, &self.scope));
         let task = match referring {
             Some(referring) => {
                 self.runtime.spawn(secrets::follow(server, collection, Arc::clone(&hub), referring))
             }
-            None => {
-                let (mut shelf, said) = (Shelf::new(kind, Arc::clone(&hub)), Arc::clone(&hub));
-                let say = move |change| {
-                    if let Some(known) = shelf.take(change) {
-                        said.say(known.event(kind));
-                    }
-                };
-                self.runtime.spawn(reflect::reflect::<Custom>(server, collection, say))
+            None if kind == Kind::Pod && self.scope.node.is_none() => {
+                hub.say(Event::Unavailable { kind, why: "no node is named whose pods are meant".to_owned() });
+                self.runtime.spawn(std::future::ready(()))
             }
+            None if matches!(kind, Kind::Namespace | Kind::Pod) => {
+                self.runtime.spawn(reflect::reflect::<Bare>(server, collection, shelve(kind, &hub)))
+            }
+            None => self.runtime.spawn(reflect::reflect::<Custom>(server, collection, shelve(kind, &hub))),
         };
         let feed = Arc::new(Feed { hub, task: task.abort_handle() });
         feeds.insert(kind, Arc::downgrade(&feed));
@@ -178,13 +179,15 @@ impl Inner {
     }
 
     async fn list(&self, kind: Kind) -> Result<Vec<Resource>, Failure> {
-        let collection = Collection::of(kind, &self.namespace);
-        if kind != Kind::Secret {
-            return self.pages(kind, &collection).await;
+        let collection = Collection::of(kind, &self.scope);
+        match kind {
+            Kind::Secret => {}
+            Kind::Namespace | Kind::Pod => return self.pages::<Bare>(kind, &collection).await,
+            _ => return self.pages::<Custom>(kind, &collection).await,
         }
         let mut names = std::collections::BTreeSet::new();
         for kind in secrets::REFERRING {
-            let referring = self.pages(kind, &Collection::of(kind, &self.namespace)).await?;
+            let referring = self.pages::<Custom>(kind, &Collection::of(kind, &self.scope)).await?;
             names.extend(referring.iter().flat_map(secrets::names));
         }
         let mut secrets = Vec::new();
@@ -199,17 +202,32 @@ impl Inner {
     }
 
     /// Everything in a collection that can be used.
-    async fn pages(&self, kind: Kind, collection: &Collection) -> Result<Vec<Resource>, Failure> {
+    async fn pages<T: Readable>(
+        &self,
+        kind: Kind,
+        collection: &Collection,
+    ) -> Result<Vec<Resource>, Failure> {
         let mut resources = Vec::new();
         let mut from: Option<String> = None;
         loop {
             let path = collection.page(from.as_deref());
-            let page: Page<Custom> = self.server.call(Call::get(&path)).await?;
+            let call = Call::get(&path).accepting(T::PARTIAL.map(|partial| partial.listed));
+            let page: Page<T> = self.server.call(call).await?;
             resources.extend(page.items.iter().filter_map(|object| object.read(kind).ok()));
             if page.metadata.r#continue.is_empty() {
                 return Ok(resources);
             }
             from = Some(page.metadata.r#continue);
+        }
+    }
+}
+
+/// Puts what a reflector says of a kind into its hub.
+fn shelve<T: Readable>(kind: Kind, hub: &Arc<Hub>) -> impl FnMut(reflect::Change<T>) + Send + use<T> {
+    let (mut shelf, said) = (Shelf::new(kind, Arc::clone(hub)), Arc::clone(hub));
+    move |change| {
+        if let Some(known) = shelf.take(change) {
+            said.say(known.event(kind));
         }
     }
 }
@@ -225,7 +243,7 @@ impl Datastore for Kubernetes {
             let key = write.key();
             let feed = inner.feeds().get(&key.kind).and_then(Weak::upgrade);
             let told = feed.map(|feed| Arc::clone(&feed.hub));
-            Writer::new(&inner.server, &inner.namespace, key, told).write(write).await
+            Writer::new(&inner.server, &inner.scope, key, told).write(write).await
         })
     }
 

@@ -227,7 +227,7 @@ pub(crate) async fn set_network_available(server: &Server, node: &Node) -> Resul
     let patch = json!({ "metadata": { "uid": node.uid }, "status": { "conditions": [condition] } });
     let path = format!("{}/status", Collection::nodes().object(&node.name));
     let body = Some(("application/strategic-merge-patch+json", patch));
-    let call = Call { method: Method::PATCH, path: &path, body };
+    let call = Call { method: Method::PATCH, path: &path, body, accept: None };
     server.call::<serde::de::IgnoredAny>(call).await.map(|_| true).map_err(|failure: Failure| {
         let why = failure.words();
         let another = failure.code() == Some(422) && why.contains("metadata.uid");

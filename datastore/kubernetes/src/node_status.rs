@@ -47,7 +47,10 @@ async fn patch(server: &Server, node: &str, owners: &Value, report: &Value) -> R
     ]);
     let path = format!("{}/{node}", collection());
     let body = Some(("application/json-patch+json", operations));
-    server.call::<IgnoredAny>(Call { method: Method::PATCH, path: &path, body }).await.map(|_| ())
+    server
+        .call::<IgnoredAny>(Call { method: Method::PATCH, path: &path, body, accept: None })
+        .await
+        .map(|_| ())
 }
 
 async fn create(server: &Server, node: &str, owners: &Value, report: &Value) -> Result<(), Failure> {
@@ -58,5 +61,8 @@ async fn create(server: &Server, node: &str, owners: &Value, report: &Value) -> 
         "status": report,
     });
     let body = Some(("application/json", object));
-    server.call::<IgnoredAny>(Call { method: Method::POST, path: &collection(), body }).await.map(|_| ())
+    server
+        .call::<IgnoredAny>(Call { method: Method::POST, path: &collection(), body, accept: None })
+        .await
+        .map(|_| ())
 }

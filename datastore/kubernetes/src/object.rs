@@ -8,7 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use corduroy_api::schema::crd;
 use corduroy_api::yaml::Value;
-use corduroy_api::{API_VERSION, Key, Kind, Rejection, Resource, Secret, SecretValue, Violations, Why};
+use corduroy_api::{
+    API_VERSION, Key, Kind, Metadata, Namespace, Pod, Rejection, Resource, Secret, SecretValue, Violations,
+    Why,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -17,6 +20,7 @@ use serde::de::DeserializeOwned;
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct About {
     pub(crate) name: String,
+    pub(crate) namespace: String,
     pub(crate) uid: String,
     pub(crate) resource_version: String,
     pub(crate) labels: BTreeMap<String, String>,
@@ -26,7 +30,21 @@ pub(crate) struct About {
 
 /// An object of any kind.
 pub(crate) trait Object: Clone + DeserializeOwned + Send + 'static {
+    /// The form a watch and a list of them are asked for in, where that is not the whole.
+    const PARTIAL: Option<Partial> = None;
+
     fn about(&self) -> &About;
+
+    /// What the resource is called that it becomes.
+    fn called(&self) -> String {
+        self.about().name.clone()
+    }
+}
+
+/// A shorter form of objects, as an `Accept` header has it.
+pub(crate) struct Partial {
+    pub(crate) watched: &'static str,
+    pub(crate) listed: &'static str,
 }
 
 /// An object that becomes a resource.
@@ -87,6 +105,45 @@ fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::Mapping(fields.into_iter().map(|(key, value)| (text(key), value)).collect())
 }
 
+/// A Namespace or Pod of the core: its metadata, and nothing else even on the wire.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Bare {
+    metadata: About,
+}
+
+impl Object for Bare {
+    const PARTIAL: Option<Partial> = Some(Partial {
+        watched: "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+        listed: "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+    });
+
+    fn about(&self) -> &About {
+        &self.metadata
+    }
+
+    fn called(&self) -> String {
+        let About { namespace, name, .. } = &self.metadata;
+        if namespace.is_empty() { name.clone() } else { Pod::key_name(namespace, name) }
+    }
+}
+
+impl Readable for Bare {
+    fn read(&self, kind: Kind) -> Result<Resource, Vec<Rejection>> {
+        let about = self.metadata.clone();
+        let metadata = Metadata {
+            name: about.name,
+            labels: about.labels,
+            annotations: about.annotations,
+            uid: Some(about.uid),
+            resource_version: Some(about.resource_version),
+        };
+        Ok(match kind {
+            Kind::Pod => Resource::Pod(Arc::new(Pod::new(&about.namespace, metadata))),
+            _ => Resource::Namespace(Arc::new(Namespace::new(metadata))),
+        })
+    }
+}
+
 /// A Secret of the core.
 #[derive(Clone, Deserialize)]
 pub(crate) struct CoreSecret {
@@ -130,17 +187,30 @@ pub(crate) fn encoded(secret: &Secret) -> serde_json::Value {
 #[derive(Clone, Debug)]
 pub(crate) struct Collection {
     path: String,
-    only: Option<String>,
+    /// Of these, those with a field of this value.
+    only: Option<(&'static str, String)>,
+}
+
+/// Whose objects are meant, of the kinds that are not everybody's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scope {
+    /// Secrets of this namespace.
+    pub(crate) namespace: String,
+    /// Pods of this node.
+    pub(crate) node: Option<String>,
 }
 
 impl Collection {
     /// Those of one of the kinds that a datastore knows.
-    pub(crate) fn of(kind: Kind, namespace: &str) -> Self {
-        let path = match crd::plural(kind) {
-            Some(plural) => format!("/apis/{API_VERSION}/{plural}"),
-            None => format!("/api/v1/namespaces/{namespace}/secrets"),
+    pub(crate) fn of(kind: Kind, scope: &Scope) -> Self {
+        let own = |node: &String| ("spec.nodeName", node.clone());
+        let (path, only) = match (crd::plural(kind), kind) {
+            (Some(plural), _) => (format!("/apis/{API_VERSION}/{plural}"), None),
+            (None, Kind::Namespace) => ("/api/v1/namespaces".to_owned(), None),
+            (None, Kind::Pod) => ("/api/v1/pods".to_owned(), scope.node.as_ref().map(own)),
+            (None, _) => (format!("/api/v1/namespaces/{}/secrets", scope.namespace), None),
         };
-        Self { path, only: None }
+        Self { path, only }
     }
 
     /// The core's Nodes.
@@ -150,7 +220,7 @@ impl Collection {
 
     /// Of these, the one of this name.
     pub(crate) fn only(mut self, name: &str) -> Self {
-        self.only = Some(name.to_owned());
+        self.only = Some(("metadata.name", name.to_owned()));
         self
     }
 
@@ -185,7 +255,7 @@ impl Collection {
     }
 
     fn query(&self, parts: &[String]) -> String {
-        let only = self.only.as_ref().map(|name| format!("fieldSelector=metadata.name%3D{name}"));
+        let only = self.only.as_ref().map(|(field, value)| format!("fieldSelector={field}%3D{value}"));
         let all: Vec<&str> =
             parts.iter().chain(&only).map(String::as_str).filter(|p| !p.is_empty()).collect();
         format!("{}?{}", self.path, all.join("&"))

@@ -7,7 +7,7 @@ use kube::{Client, Config};
 use serde_json::Value;
 
 use crate::Kubernetes;
-use crate::object::Page;
+use crate::object::{Page, Scope};
 use crate::server::{Call, ConnectError, Server};
 
 /// Whose rights a tool uses: as kubectl decides it.
@@ -28,7 +28,7 @@ impl Kubernetes {
         let config = config(identity).await?;
         let namespace = config.default_namespace.clone();
         let client = Client::try_from(config).map_err(|e| ConnectError::Client { why: e.to_string() })?;
-        Ok(Self::over(Server::over(client), namespace))
+        Ok(Self::over(Server::over(client), Scope { namespace, node: None }))
     }
 
     /// Everything below a path such as `/api/v1/nodes`, as the server has it. A query may follow the path.

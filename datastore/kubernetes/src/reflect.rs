@@ -185,7 +185,8 @@ impl<S> Reflector<S> {
         let mut from: Option<String> = None;
         loop {
             let path = self.collection.page(from.as_deref());
-            let page: Page<T> = self.server.call(Call::get(&path)).await?;
+            let call = Call::get(&path).accepting(T::PARTIAL.map(|partial| partial.listed));
+            let page: Page<T> = self.server.call(call).await?;
             page.items.into_iter().for_each(|object| (self.say)(Change::Put(object)));
             if page.metadata.r#continue.is_empty() {
                 self.version = Some(page.metadata.resource_version.clone());

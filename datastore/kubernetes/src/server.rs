@@ -11,6 +11,8 @@ use kube::core::WatchEvent;
 use kube::{Client, Config};
 use serde::de::DeserializeOwned;
 
+use crate::object::Object;
+
 /// The longest a request other than a watch may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The longest that making a connection may take.
@@ -23,6 +25,8 @@ pub struct Access {
     pub kubeconfig: Option<PathBuf>,
     /// The namespace of our own objects (Secrets, Leases); `None` for that of the context or service account.
     pub namespace: Option<String>,
+    /// The node whose pods are meant; without it there are none.
+    pub node: Option<String>,
 }
 
 /// Why there is no way to the API server. Its not answering is no such reason.
@@ -161,9 +165,9 @@ impl Server {
     /// A watch. Its first answer must come in time; what comes after is the reader's to wait for.
     pub(crate) async fn events<T>(&self, path: &str) -> Result<Events<T>, Failure>
     where
-        T: Clone + DeserializeOwned + Send + 'static,
+        T: Object,
     {
-        let request = Call::get(path).request()?;
+        let request = Call::get(path).accepting(T::PARTIAL.map(|partial| partial.watched)).request()?;
         let answer = tokio::time::timeout(PATIENCE, self.client.request_events::<T>(request)).await;
         let late = || Failure::Silence(format!("no answer within {} s", PATIENCE.as_secs()));
         let stream = answer.map_err(|_| late())??;
@@ -180,15 +184,25 @@ pub(crate) struct Call<'a> {
     pub(crate) path: &'a str,
     /// The body's type and the body.
     pub(crate) body: Option<(&'static str, serde_json::Value)>,
+    /// The form of the answer, where that is not the whole.
+    pub(crate) accept: Option<&'static str>,
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn get(path: &'a str) -> Self {
-        Self { method: Method::GET, path, body: None }
+        Self { method: Method::GET, path, body: None, accept: None }
+    }
+
+    pub(crate) fn accepting(mut self, form: Option<&'static str>) -> Self {
+        self.accept = form;
+        self
     }
 
     fn request(self) -> Result<Request<Vec<u8>>, Failure> {
         let mut request = Request::builder().method(self.method).uri(self.path);
+        if let Some(form) = self.accept {
+            request = request.header(http::header::ACCEPT, form);
+        }
         let mut bytes = Vec::new();
         if let Some((media, body)) = self.body {
             request = request.header(http::header::CONTENT_TYPE, media);

@@ -54,7 +54,7 @@ impl Shelf {
         match change {
             Change::Replay => self.replay = Some(BTreeSet::new()),
             Change::Put(object) => self.put(&object),
-            Change::Gone(object) => self.gone([object.about().name.clone()]),
+            Change::Gone(object) => self.gone([object.called()]),
             Change::InSync => {
                 self.end_replay();
                 return Some(Known::InSync);
@@ -65,7 +65,7 @@ impl Shelf {
     }
 
     fn put<T: Readable>(&mut self, object: &T) {
-        let name = &object.about().name;
+        let name = &object.called();
         if let Some(said) = &mut self.replay {
             said.insert(name.clone());
         }

@@ -15,7 +15,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::{Inner, Kubernetes, Server};
+use super::{Inner, Kubernetes, Scope, Server};
 
 /// What is expected (method, part of the path) and what is answered.
 type Turn = (&'static str, &'static str, u16, String);
@@ -66,8 +66,8 @@ impl Script {
         };
         let server = Server::over(Client::new(script.clone(), "corduroy"));
         let runtime = tokio::runtime::Handle::current();
-        let namespace = "corduroy".to_owned();
-        let inner = Inner { server, namespace, runtime, feeds: Mutex::default() };
+        let scope = Scope { namespace: "corduroy".to_owned(), node: Some("a".to_owned()) };
+        let inner = Inner { server, scope, runtime, feeds: Mutex::default() };
         (Kubernetes { inner: Arc::new(inner) }, script)
     }
 

@@ -14,7 +14,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::object::{About, Collection, CoreSecret, Custom, Readable, encoded};
+use crate::object::{About, Collection, CoreSecret, Custom, Readable, Scope, encoded};
 use crate::server::{Call, Failure, Server};
 use crate::shelf::same_words;
 
@@ -37,8 +37,8 @@ struct Written {
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(server: &'a Server, namespace: &str, key: Key, told: Option<Arc<Hub>>) -> Self {
-        Self { server, collection: Collection::of(key.kind, namespace), key, told }
+    pub(crate) fn new(server: &'a Server, scope: &Scope, key: Key, told: Option<Arc<Hub>>) -> Self {
+        Self { server, collection: Collection::of(key.kind, scope), key, told }
     }
 
     pub(crate) async fn write(&self, write: Write) -> Result<Version, WriteError> {
@@ -59,7 +59,7 @@ impl<'a> Writer<'a> {
             metadata.remove("uid");
         }
         let body = Some(("application/json", body));
-        let call = Call { method: Method::POST, path: self.collection.path(), body };
+        let call = Call { method: Method::POST, path: self.collection.path(), body, accept: None };
         match self.server.call::<Written>(call).await {
             Ok(written) => Ok(Version(written.metadata.resource_version)),
             Err(failure @ Failure::Silence(_)) => self.settle(resource, &failure).await,
@@ -102,7 +102,7 @@ impl<'a> Writer<'a> {
                 (Method::DELETE, ("application/json", options))
             }
         };
-        let call = Call { method, path: &path, body: Some(body) };
+        let call = Call { method, path: &path, body: Some(body), accept: None };
         if wanted.is_none() {
             self.server.call::<serde::de::IgnoredAny>(call).await?;
             return Ok(Version(version.to_owned()));

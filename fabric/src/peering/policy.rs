@@ -5,7 +5,8 @@
 //! that by accident: on a session where routes are not passed on it is about our own prefixes, unless the rule says
 //! `source: RemotePeers`.
 //!
-//! **Import**, in order: nothing that touches one of our own blocks; whatever lies in a pool; no default route; nothing
+//! **Import**, in order: fixed addresses of our own blocks that another node has claimed; nothing else that touches one
+//! of our own blocks; whatever lies in a pool; no default route; nothing
 //! that covers or lies in a subnet of nodes, or covers a peer or a protected prefix; the rest. An operator's rules come
 //! before, so that a filter can let in what these refuse.
 //!
@@ -186,8 +187,7 @@ fn operation(value: &ApiOperation) -> Operation {
 
 /// The built-in import rules; see the module.
 fn import_rules(model: &Model, me: &FabricNode, options: &Options) -> Vec<Rule> {
-    let own = blocks::owned_by(model, &me.metadata.name, &me.uid).map(|block| block.cidr);
-    let own: BTreeSet<IpNetwork> = own.collect();
+    let own: BTreeSet<IpNetwork> = blocks::owned_by(model, &me.metadata.name, &me.uid).collect();
     let pools: BTreeSet<IpNetwork> = blocks::pools_in_force(model).iter().map(|pool| pool.cidr).collect();
     let subnets: BTreeSet<IpNetwork> = model.nodes().values().flat_map(|node| subnets(node)).collect();
     let mut covered: BTreeSet<IpNetwork> = options.protected.iter().copied().collect();
@@ -196,6 +196,9 @@ fn import_rules(model: &Model, me: &FabricNode, options: &Options) -> Vec<Rule> 
         Remote::Selector(_) => None,
     }));
     let mut out = Vec::new();
+    for cidr in blocks::claimed_from(model, me) {
+        out.extend(rule("fixed address", cidr, Operator::Equal, Action::Accept(Vec::new())));
+    }
     for cidr in &own {
         out.extend(rule("own block", *cidr, Operator::Covers, Action::Protect));
         out.extend(rule("inside own block", *cidr, Operator::In, Action::Protect));

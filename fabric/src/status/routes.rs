@@ -189,9 +189,9 @@ pub fn explanation(explained: &Explanation) -> ipc::Explanation {
 /// Whose block an address is in, for [`ipc::Explanation::owner`].
 #[must_use]
 pub fn owner(model: &Model, address: IpAddr) -> Option<ipc::Owner> {
-    let block = blocks::block_of(model, address)?;
+    let (block, node) = blocks::block_of(model, address)?;
     let pool = blocks::pool_of(model, address).map(|pool| pool.metadata.name.clone());
-    Some(ipc::Owner { block: block.cidr, pool: pool.unwrap_or_default(), node: block.node.clone() })
+    Some(ipc::Owner { block, pool: pool.unwrap_or_default(), node: node.to_owned() })
 }
 
 fn candidate(path: &ExplainedPath) -> ipc::Candidate {

@@ -135,6 +135,14 @@ impl Fabric {
         Node::new(self.host(label, segment, n), label, &self.store)
     }
 
+    /// A node whose datastore is a cluster's API server, with `more` in its agent's configuration. The Node object of
+    /// its name is the test's to make.
+    #[track_caller]
+    pub fn member(&self, host: Namespace, name: &str, kubeconfig: &Path, more: &str) -> Node {
+        let store = format!("datastore:\n  kubernetes:\n    kubeconfig: {}\n{more}", kubeconfig.display());
+        Node::with(host, name, &store)
+    }
+
     /// A host that was given the name of a node that exists.
     #[track_caller]
     pub fn namesake(&self, label: &str, of: &Node, segment: Segment, n: u8) -> Node {

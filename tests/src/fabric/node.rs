@@ -22,12 +22,16 @@ pub struct Node {
 
 impl Node {
     pub(super) fn new(host: Namespace, name: &str, store: &Path) -> Self {
+        Self::with(host, name, &format!("datastore:\n  file:\n    path: {}\n", store.display()))
+    }
+
+    /// With this in its agent's configuration, beside what only its place decides.
+    pub(super) fn with(host: Namespace, name: &str, more: &str) -> Self {
         let run = host.dir().join("run");
         let text = format!(
-            "nodeName: {name}\nrunDir: {}\nstateDir: {}\ndatastore:\n  file:\n    path: {}\n",
+            "nodeName: {name}\nrunDir: {}\nstateDir: {}\n{more}",
             run.display(),
             host.dir().join("state").display(),
-            store.display(),
         );
         let config = host.file("agent.yaml", &text);
         Self { host, name: name.to_owned(), config, run, agent: None }

@@ -63,8 +63,16 @@ impl ControlPlane {
         let net = Topology::new(label);
         let host = net.namespace("control");
         host.address("lo", &format!("{ALONE}/32"));
-        let mut control = Self::prepare(&host, ALONE);
+        let mut control = Self::on(&host, ALONE);
         control._alone = Some(net);
+        control
+    }
+
+    /// etcd and an API server, ready, on a host that others reach at `address`.
+    #[track_caller]
+    #[must_use]
+    pub fn on(host: &Namespace, address: &str) -> Self {
+        let mut control = Self::prepare(host, address);
         control.start(Part::Etcd);
         control.start(Part::ApiServer);
         control.ready();

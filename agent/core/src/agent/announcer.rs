@@ -1,5 +1,5 @@
 //! What may be announced: blocks of this node that forward. Announced when the blackhole route under a block is in the
-//! kernel, withdrawn before it goes. A block of one address has no blackhole and is announced as it is.
+//! kernel, withdrawn before it goes. A block of one address has no blackhole and is announced with the pod that has it.
 
 use std::collections::BTreeMap;
 

@@ -1,16 +1,21 @@
 //! What endpoints and the rest have to say to each other.
 
+use corduroy_api::Kind;
 use corduroy_api::block::block_name;
 use corduroy_bgp::Time;
-use corduroy_fabric::blocks;
-use corduroy_kernel::LinkName;
+use corduroy_fabric::{Sync, blocks};
+use corduroy_kernel::{IpNet, LinkName};
+use ipnetwork::IpNetwork;
 
 use super::{Agent, Note, Output, wiring};
 use crate::convert;
 use crate::desired::{self, links};
-use crate::endpoints::{Input, Output as Wish};
+use crate::endpoints::{Input, Knowledge, Output as Wish};
 use crate::ipam::Pool;
 use crate::key::Key;
+use crate::known::Known;
+use crate::me::Membership;
+use crate::pods::Pod;
 use crate::reconcile::diff::{self, Step};
 
 impl Agent {
@@ -26,6 +31,18 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// A pod of this node came, changed or went.
+    pub(super) fn pod(&mut self, name: &str, now: Time) {
+        let pod = self.known.model.pods().get(name).cloned();
+        self.endpoints.handle(Input::Pod(name.to_owned(), pod), now);
+    }
+
+    /// A namespace came, changed or went.
+    pub(super) fn namespace(&mut self, name: &str, now: Time) {
+        let namespace = self.known.model.namespaces().get(name).cloned();
+        self.endpoints.handle(Input::Namespace(name.to_owned(), namespace), now);
     }
 
     /// Tells the endpoints what changed of what they depend on, and does what they wish.
@@ -55,20 +72,55 @@ impl Agent {
     }
 
     fn tell_endpoints(&mut self, now: Time) {
-        if self.course.open && !std::mem::replace(&mut self.course.told_pools, true) {
-            let usable = self.known.pools.iter().filter(|pool| {
-                let in_force = blocks::pool_of(&self.known.model, pool.cidr.network());
-                let is_in_force = in_force.is_some_and(|p| p.metadata.name == pool.metadata.name);
-                is_in_force && blocks::may_claim(&self.known.model, pool, &self.known.me.name)
-            });
-            let usable: Vec<Pool> = usable.map(|pool| Pool::from(pool.as_ref())).collect();
+        let removed = self.known.me.member == Membership::Removed;
+        if self.course.open && !removed && !std::mem::replace(&mut self.course.told_pools, true) {
+            let usable = self.usable();
+            let reservations = self.known.model.reservations().values();
+            let reserved = reservations.flat_map(|reservation| reservation.cidrs.iter().copied()).collect();
+            self.endpoints.handle(Input::Reserved(reserved), now);
             self.endpoints.handle(Input::Pools(usable), now);
             self.endpoints.handle(Input::InSync, now);
+        }
+        let knowledge = self.knowledge();
+        if *self.endpoints.knowledge() != knowledge {
+            self.endpoints.handle(Input::Knowledge(knowledge), now);
         }
         let mtu = links::pod_mtu(&self.known);
         if self.course.told_mtu.replace(mtu) != Some(mtu) {
             self.endpoints.handle(Input::Mtu(mtu), now);
         }
+    }
+
+    /// The pools this node may use: those it may claim blocks of, or the CIDRs that the cluster gave it.
+    fn usable(&self) -> Vec<Pool> {
+        let Known { model, me, pools, .. } = &self.known;
+        if me.given {
+            let named = |cidr: IpNetwork| {
+                let around = blocks::pool_of(model, cidr.network()).map(|pool| pool.metadata.name.clone());
+                Pool::given(around.unwrap_or_else(|| format!("podCIDR {cidr}")), cidr)
+            };
+            return me.pod_cidrs().into_iter().map(named).collect();
+        }
+        let usable = pools.iter().filter(|pool| {
+            let in_force = blocks::pool_of(model, pool.cidr.network());
+            let is_in_force = in_force.is_some_and(|p| p.metadata.name == pool.metadata.name);
+            is_in_force && blocks::may_claim(model, pool, &me.name)
+        });
+        usable.map(|pool| Pool::from(pool.as_ref())).collect()
+    }
+
+    /// How well pods and namespaces are known.
+    fn knowledge(&self) -> Knowledge {
+        if self.known.me.member == Membership::Itself {
+            return Knowledge::NoCluster;
+        }
+        let not_live =
+            [Kind::Pod, Kind::Namespace].into_iter().find_map(|kind| match self.known.model.sync(kind) {
+                Sync::Live => None,
+                Sync::Unavailable(why) => Some(format!("{kind} can't be had: {why}")),
+                Sync::Waiting | Sync::Snapshot => Some(format!("{kind} is known from a former run only")),
+            });
+        not_live.map_or(Knowledge::Live, Knowledge::Stale)
     }
 
     fn tell_ready(&mut self, now: Time) {
@@ -86,22 +138,29 @@ impl Agent {
             Wish::Write(write) => self.out.push_back(Output::Write(Box::new(write))),
             Wish::BlockChanged(_) => self.course.announce = true,
             Wish::Wire { pod, netns, ifname } => {
+                self.announce_with(&pod);
                 self.wiring.up(&mut self.known, &mut self.reconciler, &pod, (netns, ifname));
             }
             Wish::Keep(pod) => {
+                self.announce_with(&pod);
                 let keys: Vec<Key> = desired::of_pod(&pod).collect();
                 self.known.pods.put(pod);
                 keys.into_iter().for_each(|key| self.reconciler.mark(&self.known, key));
             }
-            Wish::Unwire(pod) => self.wiring.down(&mut self.known, &mut self.reconciler, &pod),
+            Wish::Unwire(pod) => {
+                self.announce_with(&pod);
+                self.wiring.down(&mut self.known, &mut self.reconciler, &pod);
+            }
             Wish::Verify { link, .. } => {
                 let problems = self.verify(link);
                 self.endpoints.handle(Input::Verified { link, problems }, now);
             }
+            Wish::Warn(what) => self.note(Note::Unknown(what)),
             Wish::CloseNetns(netns) => self.out.push_back(Output::CloseNetns(netns)),
             Wish::Answer { id, answer } => self.out.push_back(Output::Answer(id, Box::new(answer))),
             Wish::TunnelAddress { device, result: Ok(addr), .. } => {
                 self.known.me.tunnels.set(device, addr);
+                self.course.announce = true;
                 self.reconciler.mark_all(&self.known);
                 self.note(Note::TunnelAddress(device, addr));
             }
@@ -129,6 +188,21 @@ impl Agent {
     /// Does a prefix of this node forward?
     pub(super) fn forwards(&self, net: corduroy_bgp::Net) -> bool {
         let dst = convert::from_bgp(net);
-        dst.is_host() || self.reconciler.is_done(&self.known, &self.former, &Key::Route(dst))
+        self.reconciler.is_done(&self.known, &self.former, &Key::Route(dst))
+    }
+
+    /// Is there something at the end of a prefix of this node? A block of one address has no blackhole under it: while
+    /// nobody has the address, packets to it would leave the way they came.
+    pub(super) fn is_inhabited(&self, net: corduroy_bgp::Net) -> bool {
+        let dst = convert::from_bgp(net);
+        let tunnel = || self.known.me.tunnels.all().any(|(_, addr)| addr == dst.addr());
+        !dst.is_host() || self.known.pods.by_address(dst.addr()).is_some() || tunnel()
+    }
+
+    /// A pod comes or goes: with it goes what is announced, if its address is a block.
+    fn announce_with(&mut self, pod: &Pod) {
+        if pod.addresses.iter().any(|address| self.known.owned.contains(&IpNet::host(*address))) {
+            self.course.announce = true;
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What is waited for: before anything is done, and before pods are served.
 
 use corduroy_api::Kind;
+use corduroy_api::block::overlap;
 
 use super::{Agent, conditions};
 use crate::known::WATCHED;
@@ -31,7 +32,35 @@ pub(super) fn not_ready(agent: &Agent) -> Option<String> {
         return Some(format!("the cluster has no Node {} any more", agent.known.me.name));
     }
     let unwritten = || (!is_own_known(agent)).then(|| "this node's FabricNode is not written yet".to_owned());
-    waits_for(agent).or_else(unwritten)
+    waits_for(agent).or_else(unwritten).or_else(|| no_cidrs(agent))
+}
+
+/// Why the CIDRs that the cluster gives this node can't be its blocks, where they are to be.
+fn no_cidrs(agent: &Agent) -> Option<String> {
+    let me = &agent.known.me;
+    if !me.given {
+        return None;
+    }
+    let cidrs = me.pod_cidrs();
+    if cidrs.is_empty() {
+        return Some(format!(
+            "Node {} has no spec.podCIDRs: the controller manager gives them when it runs with \
+             --allocate-node-cidrs and --cluster-cidr",
+            me.name
+        ));
+    }
+    let model = &agent.known.model;
+    let others = model.nodes().values().filter(|node| node.metadata.name != me.name);
+    let given = others.flat_map(|node| node.pod_cidrs.iter().map(|cidr| (*cidr, &node.metadata.name)));
+    let claimed = model.blocks().values().map(|block| (block.cidr, &block.node));
+    let mut taken = given.chain(claimed);
+    taken.find(|(other, _)| cidrs.iter().any(|cidr| overlap(*other, *cidr))).map(|(other, node)| {
+        format!(
+            "spec.podCIDRs of Node {} overlap {other}, which node {node} has: nodes that use podCIDRs and nodes that \
+             claim blocks need pools of their own",
+            me.name
+        )
+    })
 }
 
 /// Does the datastore have this node's FabricNode, and is it of this machine?

@@ -37,6 +37,8 @@ pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
             if key.name == agent.known.me.name {
                 agent.own_node.seen();
                 agent.course.told_pools = false;
+                // It says which blocks the cluster gave us.
+                blocks(&mut agent.known, &mut agent.reconciler);
             }
         }
         Kind::IpPool => {
@@ -44,10 +46,16 @@ pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
             agent.course.told_pools = false;
         }
         Kind::IpamBlock => {
-            blocks(&mut agent.known, &mut agent.reconciler);
+            let changed = blocks(&mut agent.known, &mut agent.reconciler);
+            if changed || may_be_lent(&agent.known, &key.name) {
+                agent.sessions.model_changed();
+            }
             agent.block(&key.name, now);
         }
         Kind::BgpConfiguration | Kind::BgpPeer | Kind::BgpFilter | Kind::Secret => {}
+        Kind::Namespace => agent.namespace(&key.name, now),
+        Kind::Pod => agent.pod(&key.name, now),
+        Kind::IpReservation => agent.course.told_pools = false,
     }
 }
 
@@ -88,14 +96,24 @@ pub(super) fn next_hops(known: &Known, reconciler: &mut Reconciler, hops: &BTree
 }
 
 /// The blocks of this node are these now.
-fn blocks(known: &mut Known, reconciler: &mut Reconciler) {
+/// Returns whether they were others before.
+fn blocks(known: &mut Known, reconciler: &mut Reconciler) -> bool {
     let (name, uid) = (known.me.name.as_str(), known.me.uid.as_str());
     let owned = corduroy_fabric::blocks::owned_by(&known.model, name, uid);
-    let owned: BTreeSet<_> = owned.map(|block| convert::from_network(block.cidr)).collect();
+    let owned: BTreeSet<_> = owned.map(convert::from_network).collect();
     let changed: Vec<_> = known.owned.symmetric_difference(&owned).copied().collect();
     known.owned = owned;
-    for block in changed {
-        reconciler.mark(known, Key::Route(block));
+    for block in &changed {
+        reconciler.mark(known, Key::Route(*block));
+    }
+    !changed.is_empty()
+}
+
+/// May the block of this name be a fixed address of one of ours? Then its route is to be taken from others.
+fn may_be_lent(known: &Known, name: &str) -> bool {
+    match known.model.blocks().get(name) {
+        Some(block) => known.owned.iter().any(|own| own.covers(convert::from_network(block.cidr))),
+        None => (name.ends_with("-32") || name.ends_with("-128")) && !known.owned.is_empty(),
     }
 }
 
@@ -133,6 +151,7 @@ pub(super) fn member(agent: &mut Agent, member: Membership) {
     if std::mem::replace(&mut agent.known.me.member, member) == member {
         return;
     }
+    agent.course.told_pools = false;
     let mut notes = Vec::new();
     if member == Membership::Removed {
         notes.push(Note::Removed(agent.known.me.name.clone()));
@@ -146,5 +165,5 @@ pub(super) fn member(agent: &mut Agent, member: Membership) {
 
 /// May a change of this kind of resource change who peers with whom, or how?
 fn touches_sessions(key: &ResourceKey) -> bool {
-    !matches!(key.kind, Kind::IpamBlock)
+    !matches!(key.kind, Kind::IpamBlock | Kind::IpReservation | Kind::Namespace | Kind::Pod)
 }

@@ -141,6 +141,8 @@ pub enum Note {
     Repairing(u64),
     /// A record of endpoints could not be used.
     Journal(String),
+    /// A pod was wired without something that should be known of it.
+    Unknown(String),
 }
 
 impl Note {
@@ -154,7 +156,8 @@ impl Note {
             | Self::NotWritten(_)
             | Self::Refused(_)
             | Self::Repairing(_)
-            | Self::Journal(_) => true,
+            | Self::Journal(_)
+            | Self::Unknown(_) => true,
             Self::Address(..)
             | Self::InSync { .. }
             | Self::Swept(_)
@@ -196,7 +199,7 @@ impl fmt::Display for Note {
             Self::Announced(net, false) => write!(f, "{net} is announced no longer"),
             Self::Refused(what) => write!(f, "the kernel refused {what}"),
             Self::Repairing(n) => write!(f, "{n} things of ours were changed by something else: put right"),
-            Self::Journal(problem) => f.write_str(problem),
+            Self::Journal(problem) | Self::Unknown(problem) => f.write_str(problem),
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Declared {
     pub as_number: Option<AsNumber>,
     /// It reflects, under this id.
     pub route_reflector_cluster_id: Option<Ipv4Addr>,
+    /// Its blocks are the CIDRs that the cluster gives it.
+    pub given: bool,
 }
 
 /// The FabricNode as it should be, given what the datastore has under this name; `None` while there is no address.
@@ -52,6 +54,7 @@ pub(super) fn desired(
             .route_reflector_cluster_id
             .or_else(|| there.and_then(|node| node.route_reflector_cluster_id)),
         tunnels,
+        pod_cidrs: me.pod_cidrs(),
     })
 }
 

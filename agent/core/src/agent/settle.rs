@@ -108,7 +108,7 @@ fn announce(agent: &mut Agent) {
     let mut wanted: BTreeMap<Net, _> = originate::originations(&agent.known.model, &agent.known.me.name);
     wanted.retain(|net, _| {
         let block = convert::to_network(convert::from_bgp(*net));
-        !agent.endpoints.is_leaving(block)
+        !agent.endpoints.is_leaving(block) && agent.is_inhabited(*net)
     });
     let was: Vec<Net> = agent.announcer.announced().collect();
     let forwarding: Vec<Net> = wanted.keys().filter(|net| agent.forwards(**net)).copied().collect();

@@ -3,7 +3,8 @@
 use corduroy_api::{Event, Kind, Resource, Source, Write};
 use corduroy_bgp::Time;
 use corduroy_fabric::peering;
-use corduroy_kernel::{Op, Route, State};
+use corduroy_ipc::cni::{Add, AttachmentKey, CniRequest, Del};
+use corduroy_kernel::{NetnsId, Op, Route, State};
 
 use super::{Agent, Declared, Input, Output, Read, Settings};
 use crate::endpoints::{self, Endpoints};
@@ -123,7 +124,7 @@ fn written(world: &mut World) -> Vec<String> {
 
 #[test]
 fn what_a_former_node_of_the_cluster_has_left_is_taken_over_and_what_another_machine_has_is_not() {
-    let cluster = Membership::Of(Reported { v4: Some("192.0.2.1".parse().unwrap()), v6: None });
+    let cluster = Membership::Of(Reported { v4: Some("192.0.2.1".parse().unwrap()), ..Reported::default() });
     for (member, expected) in [(cluster, vec!["uid-a"]), (Membership::Itself, vec![])] {
         let mut world = World::of(member, bare_kernel());
         world.settle();
@@ -154,4 +155,64 @@ fn a_node_removed_from_its_cluster_goes_on_and_takes_in_no_pods() {
     assert!(world.agent.reconciler().picture().routes.contains_key(&block), "what runs here goes on");
     world.agent.handle(Input::Member(Membership::Of(Reported::default())), Time(3));
     assert_eq!(written(&mut world), ["uid-a"]);
+}
+
+/// A world in which the datastore has these as well.
+fn with(world: &mut World, resources: Vec<Resource>) {
+    world.agent.handle(Input::Datastore(resources.into_iter().map(Event::Put).collect()), Time(1));
+    world.settle();
+}
+
+#[test]
+fn a_fixed_address_is_announced_while_a_pod_has_it_and_not_before_or_after() {
+    let mut world = World::new(bare_kernel());
+    world.settle();
+    world.fill();
+    with(&mut world, vec![block("10.1.9.5/32", "a")]);
+    assert_eq!(world.said, ["+10.1.0.0/26", "complete"]);
+    let key = AttachmentKey { network: "n".into(), container_id: "c".into(), ifname: "eth0".into() };
+    let ips = vec!["10.1.9.5".parse().unwrap()];
+    let add = Add { key: key.clone(), pod: None, ips, mac: None, pools: vec![], mtu: None, started: 0 };
+    let request = Box::new(CniRequest::Add(add));
+    let netns = Some(NetnsId(1));
+    world.agent.handle(Input::Cni { id: endpoints::RequestId(1), request, netns }, Time(2));
+    world.settle();
+    assert_eq!(world.said.last().unwrap(), "+10.1.9.5/32");
+    let request = Box::new(CniRequest::Del(Del { key, started: 0 }));
+    world.agent.handle(Input::Cni { id: endpoints::RequestId(2), request, netns: None }, Time(3));
+    let first = std::iter::from_fn(|| world.agent.poll()).find_map(|output| match output {
+        Output::Withdraw(net) => Some(net.to_string()),
+        Output::Apply(_) => Some("the kernel".into()),
+        _ => None,
+    });
+    assert_eq!(first.unwrap(), "10.1.9.5/32", "withdrawn before it goes");
+}
+
+#[test]
+fn a_node_whose_blocks_the_cluster_gives_says_what_is_wrong_with_them() {
+    let mut world = World::of(Membership::Of(Reported::default()), bare_kernel());
+    world.agent.known.me.given = true;
+    world.settle();
+    world.fill();
+    world.settle();
+    let why = world.agent.not_ready().unwrap();
+    assert!(why.contains("Node a has no spec.podCIDRs"), "{why}");
+    let member =
+        |cidr: &str| Membership::Of(Reported { pods_v4: Some(cidr.parse().unwrap()), ..Reported::default() });
+    world.agent.handle(Input::Member(member("10.1.8.0/24")), Time(2));
+    assert_eq!(world.agent.not_ready(), None);
+    let asked: Vec<_> = std::iter::from_fn(|| world.agent.poll()).collect();
+    let written = asked.iter().find_map(|output| match output {
+        Output::Write(write) => match write.as_ref() {
+            Write::Update(Resource::FabricNode(node)) => Some(node.pod_cidrs.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(written.unwrap()[0].to_string(), "10.1.8.0/24");
+    world.agent.handle(Input::Member(member("10.1.0.0/24")), Time(3));
+    assert!(world.agent.not_ready().unwrap().contains("overlap 10.1.0.0/26, which node a has"));
+    with(&mut world, vec![block("10.1.7.0/26", "b")]);
+    world.agent.handle(Input::Member(member("10.1.7.0/24")), Time(4));
+    assert!(world.agent.not_ready().unwrap().contains("overlap 10.1.7.0/26, which node b has"));
 }

@@ -1,12 +1,14 @@
 //! The endpoints joined with the allocator: inputs in, outputs out.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use corduroy_bgp::Time;
 use corduroy_ipc::cni::{CniAnswer, CniFailure, code};
 use corduroy_kernel::{LinkName, NetnsId};
 use ipnetwork::IpNetwork;
 
+use super::directory::{Directory, Knowledge};
 use super::journal::{self, Problem, Record};
 use super::requests::Waiting;
 use super::table::{Attachment, Check, Phase, Table, Teardown};
@@ -24,6 +26,7 @@ const SPARE_LINES: usize = 1024;
 pub struct Endpoints {
     pub(super) settings: Settings,
     pub(super) ipam: Allocator,
+    pub(super) directory: Directory,
     pub(super) table: Table,
     /// Requests that can't start, in the order in which they came.
     pub(super) waiting: VecDeque<Waiting>,
@@ -80,6 +83,7 @@ impl Endpoints {
         let endpoints = Self {
             settings,
             ipam,
+            directory: Directory::default(),
             table,
             waiting: VecDeque::new(),
             teardowns: Vec::new(),
@@ -110,6 +114,10 @@ impl Endpoints {
             Input::Ready(ready) => self.node.ready = ready,
             Input::Mtu(mtu) => self.node.mtu = Some(mtu),
             Input::Pools(pools) => self.ipam.set_pools(pools, now),
+            Input::Reserved(cidrs) => self.ipam.set_reserved(cidrs, now),
+            Input::Knowledge(knowledge) => self.directory.knowledge = knowledge,
+            Input::Pod(name, pod) => set(&mut self.directory.pods, name, pod),
+            Input::Namespace(name, namespace) => set(&mut self.directory.namespaces, name, namespace),
             Input::Block(block) => self.ipam.block_put(&block, now),
             Input::BlockGone(cidr) => self.ipam.block_gone(cidr, now),
             Input::InSync => self.ipam.set_in_sync(now),
@@ -138,6 +146,12 @@ impl Endpoints {
         self.ipam.handle_timeout(now);
         self.advance(now);
         self.out_of_patience(now);
+    }
+
+    /// How well pods and namespaces are known.
+    #[must_use]
+    pub fn knowledge(&self) -> &Knowledge {
+        &self.directory.knowledge
     }
 
     /// The allocator, for those who want to know about blocks and addresses.
@@ -326,6 +340,13 @@ impl Endpoints {
     pub(super) fn close(&mut self, netns: Option<NetnsId>) {
         self.out.extend(netns.map(Output::CloseNetns));
     }
+}
+
+fn set<T>(map: &mut BTreeMap<String, Arc<T>>, name: String, what: Option<Arc<T>>) {
+    match what {
+        Some(what) => map.insert(name, what),
+        None => map.remove(&name),
+    };
 }
 
 fn tunnel_record(ipam: &Allocator, device: LinkName) -> Record {

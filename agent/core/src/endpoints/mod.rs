@@ -26,7 +26,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corduroy_api::{IpamBlock, Key, Version, Write, WriteError};
+use corduroy_api::{IpamBlock, Key, Namespace, Pod as ClusterPod, Version, Write, WriteError};
 use corduroy_ipc::cni::{AttachmentKey, CniAnswer, CniRequest};
 use corduroy_kernel::{Family, LinkName, NetnsId};
 use ipnetwork::IpNetwork;
@@ -34,6 +34,7 @@ use ipnetwork::IpNetwork;
 use crate::ipam::Pool;
 use crate::pods::Pod;
 
+mod directory;
 mod join;
 mod journal;
 mod requests;
@@ -41,6 +42,7 @@ mod table;
 mod tombstones;
 mod tunnels;
 
+pub use directory::Knowledge;
 pub use join::Endpoints;
 pub use journal::Problem;
 
@@ -97,6 +99,14 @@ pub enum Input {
     Mtu(u32),
     /// The pools this node may use, all of them.
     Pools(Vec<Pool>),
+    /// Addresses that nobody gets who does not ask for them by name, all of them.
+    Reserved(Vec<IpNetwork>),
+    /// How well the cluster's pods and namespaces are known.
+    Knowledge(Knowledge),
+    /// The cluster shows a pod of this node; `None`: it has it no more.
+    Pod(String, Option<Arc<ClusterPod>>),
+    /// The cluster shows a namespace; `None`: it has it no more.
+    Namespace(String, Option<Arc<Namespace>>),
     /// The datastore shows a block.
     Block(Arc<IpamBlock>),
     /// The datastore has no such block any more.
@@ -159,6 +169,8 @@ pub enum Output {
     },
     /// A namespace is not needed any more.
     CloseNetns(NetnsId),
+    /// Tell people.
+    Warn(String),
     /// Answer a plugin (if it is still there).
     Answer {
         /// Which.

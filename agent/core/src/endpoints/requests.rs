@@ -1,17 +1,19 @@
 //! What each CNI command does to the table, and when it has to wait.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 use corduroy_bgp::Time;
 use corduroy_ipc::cni::{Add, AttachmentKey, CniAnswer, CniFailure, CniRequest, Del, ValidAttachment, code};
 use corduroy_kernel::{LinkName, Mac, NetnsId};
 use ipnetwork::IpNetwork;
 
+use super::directory::Unmet;
 use super::join::Endpoints;
 use super::journal::Record;
 use super::table::{Attachment, Check, Phase, Teardown, mac};
 use super::{Output, RequestId};
-use crate::ipam::{AssignError, Purpose, Request};
+use crate::ipam::AssignError;
 use crate::pods::Pod;
 
 /// A request that can't start yet.
@@ -119,16 +121,9 @@ impl Endpoints {
         let Some(node_mtu) = self.node.mtu else {
             return Start::Wait("the uplink's MTU is not known yet".into());
         };
-        let request = Request {
-            purpose: Purpose::Pod,
-            family: None,
-            wanted: add.ips.clone(),
-            pools: add.pools.clone(),
-        };
-        let addresses = match self.ipam.assign(link, &request, now) {
+        let addresses = match self.addresses(link, add, now) {
             Ok(addresses) => addresses,
-            Err(error) if error.may_pass() => return Start::Wait(error.to_string()),
-            Err(error) => return Start::Failed(refusal(&error)),
+            Err(start) => return start,
         };
         let pod = Pod {
             link,
@@ -149,6 +144,26 @@ impl Endpoints {
         self.table.insert(link, attachment);
         self.push(Output::Wire { pod, netns, ifname });
         Start::Started
+    }
+
+    /// Addresses as the pod wishes, or what comes of the request without.
+    fn addresses(&mut self, link: LinkName, add: &Add, now: Time) -> Result<Vec<IpAddr>, Start> {
+        let wishes = self.directory.wishes(add).map_err(|unmet| match unmet {
+            Unmet::Later(why) => Start::Wait(why),
+            Unmet::Bad(of, bad) => {
+                Start::Failed(CniFailure::new(code::ADDRESS_REFUSED, format!("{of}: {bad}")))
+            }
+        })?;
+        let addresses = self.ipam.assign(link, &wishes.request, now).map_err(|error| {
+            if error.may_pass() {
+                return Start::Wait(error.to_string());
+            }
+            Start::Failed(refusal(&error).details(wishes.said.join("; ")))
+        })?;
+        if let Some(unknown) = wishes.unknown {
+            self.push(Output::Warn(unknown));
+        }
+        Ok(addresses)
     }
 
     fn start_del(&mut self, id: Option<RequestId>, del: &Del, now: Time) -> Start {
@@ -290,10 +305,12 @@ fn superseded() -> CniFailure {
 
 fn refusal(error: &AssignError) -> CniFailure {
     let code = match error {
-        AssignError::Pending(_) | AssignError::Resting { .. } => code::TRY_AGAIN_LATER,
+        AssignError::Pending(_) | AssignError::Resting { .. } | AssignError::Claimed { .. } => {
+            code::TRY_AGAIN_LATER
+        }
         AssignError::NoPool(_) | AssignError::Exhausted { .. } => code::NO_ADDRESS,
         AssignError::InUse { .. }
-        | AssignError::Outside(_)
+        | AssignError::Outside { .. }
         | AssignError::Foreign { .. }
         | AssignError::TwoOfAFamily(..) => code::ADDRESS_REFUSED,
     };

@@ -11,8 +11,9 @@ use ipnetwork::IpNetwork;
 
 use super::block::{Block, State};
 use super::claims::{Claims, Verdict, Wish};
+use super::fixed::{Reserved, is_one};
 use super::resting::Resting;
-use super::{AssignError, BlockUse, Owner, Pool, Request, Settings};
+use super::{AssignError, BlockUse, Choice, Owner, Pool, Purpose, Request, Settings};
 
 /// What an allocator wants done or known.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +80,22 @@ impl Allocator {
     /// The pools this node may claim from, all of them.
     pub fn set_pools(&mut self, pools: impl IntoIterator<Item = Pool>, now: Time) {
         self.pools = pools.into_iter().map(|pool| (pool.name.clone(), pool)).collect();
+        self.take_given();
+        self.balance(now);
+    }
+
+    /// What is not to be handed out from now on to those who ask for any address.
+    pub fn set_reserved(&mut self, cidrs: Vec<IpNetwork>, now: Time) {
+        let reserved = Reserved::new(cidrs);
+        if self.claims.reserved == reserved {
+            return;
+        }
+        self.claims.reserved = reserved;
+        let mut blocks = std::mem::take(&mut self.blocks);
+        for (cidr, block) in &mut blocks {
+            block.refresh(|address| self.is_withheld(*cidr, address));
+        }
+        self.blocks = blocks;
         self.balance(now);
     }
 
@@ -94,6 +111,11 @@ impl Allocator {
             }
             Verdict::Stale => {}
         }
+        if is_one(block.cidr) {
+            let around =
+                self.blocks.values_mut().find(|around| around.cidr != block.cidr && around.has(block.cidr));
+            around.into_iter().for_each(|around| around.take(block.cidr.ip()));
+        }
         self.balance(now);
     }
 
@@ -101,6 +123,9 @@ impl Allocator {
     pub fn block_gone(&mut self, cidr: IpNetwork, now: Time) {
         self.claims.gone(cidr);
         let lost = self.blocks.remove(&cidr).is_some();
+        if is_one(cidr) && !self.used.contains_key(&cidr.ip()) && self.block_around(cidr.ip()).is_some() {
+            self.rest(cidr.ip(), now + self.settings.rest);
+        }
         // Somebody deleted a claim whose addresses are in use here: they are not given up, the claim is made
         // again.
         if lost && self.used_of(cidr).next().is_some() {
@@ -121,16 +146,17 @@ impl Allocator {
     pub fn written(&mut self, key: &Key, result: &Result<Version, WriteError>, now: Time) {
         if let Some(cidr) = self.claims.asked_as(&key.name) {
             match result {
-                Ok(version) => {
-                    self.claims.won(cidr);
-                    self.adopt(cidr, version.0.clone());
-                }
+                Ok(_) => self.claims.won(cidr, now),
                 Err(error) => self.claims.lost(cidr, error, now),
             }
-        } else if let Some(block) = self.blocks.values().find(|block| block_name(block.cidr) == key.name) {
+        } else if let Some(block) = self.blocks.values_mut().find(|block| block_name(block.cidr) == key.name)
+        {
             let cidr = block.cidr;
+            if let (Some(_), Ok(version)) = (block.lending, result) {
+                block.version.clone_from(&version.0);
+            }
             // A refused deletion is asked for again when its time has come; an event may settle it before.
-            if matches!(block.state, State::Returned(_)) && result.is_ok() {
+            if matches!(block.state, State::Returned(_)) && block.lending.is_none() && result.is_ok() {
                 self.claims.returned(cidr);
                 self.blocks.remove(&cidr);
             }
@@ -152,24 +178,27 @@ impl Allocator {
             return Err(AssignError::Pending("pools and blocks are not known yet".into()));
         }
         self.wake(now);
-        let pools = self.allowed(request)?;
         let mut chosen = self.holders.get(&holder).cloned().unwrap_or_default();
         for family in Family::ALL.into_iter().filter(|f| request.family.is_none_or(|only| only == *f)) {
             let of_family = |address: &&IpAddr| Family::of(**address) == family;
             let mut wanted = request.wanted.iter().filter(of_family);
-            let pools: Vec<Pool> = pools.iter().filter(|pool| pool.family() == family).cloned().collect();
+            let pools = self.allowed(request, family)?;
             if chosen.iter().any(|address| Family::of(*address) == family) {
                 continue;
             }
             match (wanted.next(), wanted.next()) {
                 (Some(one), Some(two)) => return Err(AssignError::TwoOfAFamily(*one, *two)),
-                (Some(address), None) => chosen.push(self.pick_wanted(*address, request, now)?),
+                (Some(address), None) => {
+                    chosen.push(self.pick_wanted(*address, &pools, request.purpose, now)?);
+                }
                 (None, _) if pools.is_empty() => {}
                 (None, _) => chosen.push(self.pick_any(&pools, now)?),
             }
         }
         if chosen.is_empty() {
-            return Err(AssignError::NoPool("no IPPool serves this node".into()));
+            let namespace = request.namespace.as_ref().map(|n| format!(" and namespace {}", n.metadata.name));
+            let why = format!("no IPPool serves this node{}", namespace.unwrap_or_default());
+            return Err(AssignError::NoPool(why));
         }
         for address in &chosen {
             self.take(*address, holder);
@@ -183,7 +212,12 @@ impl Allocator {
         let addresses = self.holders.remove(&holder).unwrap_or_default();
         for address in &addresses {
             self.used.remove(address);
-            self.rest(*address, now + self.settings.rest);
+            let block = self.block_around(*address).map(|block| block.cidr);
+            match block.filter(|cidr| self.is_fixed(*cidr)).and_then(|cidr| self.blocks.get_mut(&cidr)) {
+                // Nobody gets it by chance, and who has it next may be waiting for it.
+                Some(fixed) => fixed.give(*address),
+                None => self.rest(*address, now + self.settings.rest),
+            }
         }
         self.balance(now);
         addresses
@@ -201,6 +235,7 @@ impl Allocator {
             State::Serving => None,
             State::Leaving(at) | State::Returned(at) => Some(at),
         });
+        let blocks = blocks.chain(self.blocks.values().filter_map(|block| block.lending));
         blocks.chain(self.resting.next()).chain(self.claims.next_timeout()).min()
     }
 
@@ -208,9 +243,15 @@ impl Allocator {
     pub fn handle_timeout(&mut self, now: Time) {
         self.wake(now);
         self.claims.handle_timeout(now);
+        for block in self.blocks.values_mut() {
+            block.lending = block.lending.filter(|at| *at > now);
+        }
         self.balance(now);
-        let due =
-            |block: &&Block| matches!(block.state, State::Leaving(at) | State::Returned(at) if at <= now);
+        // While a block is being written, its version is not known.
+        let due = |block: &&Block| {
+            let is_due = matches!(block.state, State::Leaving(at) | State::Returned(at) if at <= now);
+            is_due && block.lending.is_none()
+        };
         let due: Vec<IpNetwork> = self.blocks.values().filter(due).map(|block| block.cidr).collect();
         for cidr in due {
             self.turn(cidr, State::Returned(now + self.settings.linger));
@@ -264,8 +305,9 @@ impl Allocator {
                 cidr: block.cidr,
                 pool: self.pool_of(block.cidr).map(|pool| pool.name.clone()),
                 used,
-                resting: block.size().saturating_sub(ready).saturating_sub(used),
+                resting: self.busy_of(block.cidr).saturating_sub(used),
                 ready,
+                withheld: block.size().saturating_sub(ready).saturating_sub(self.busy_of(block.cidr)),
                 leaving: block.state != State::Serving,
             }
         })
@@ -279,30 +321,55 @@ impl Allocator {
 
 /// Choosing addresses.
 impl Allocator {
-    fn allowed(&self, request: &Request) -> Result<Vec<Pool>, AssignError> {
-        let fits = |pool: &Pool| pool.is_for(request.purpose);
-        if request.pools.is_empty() {
-            return Ok(self.pools.values().filter(|pool| pool.automatic && fits(pool)).cloned().collect());
-        }
-        let named = |name: &String| {
-            self.pools.get(name).filter(|pool| fits(pool)).cloned().ok_or_else(|| {
-                AssignError::NoPool(format!(
-                    "IPPool {name:?} was asked for but can't serve: it does not exist, is disabled, \
-                     does not select this node or is for another use"
-                ))
-            })
+    /// The pools of a family that may serve a request: first those that are there for its namespace.
+    fn allowed(&self, request: &Request, family: Family) -> Result<Vec<Pool>, AssignError> {
+        let fits = |pool: &&Pool| {
+            pool.family() == family && pool.is_for(request.purpose, request.namespace.as_deref())
         };
-        request.pools.iter().map(named).collect()
+        let fitting: Vec<&Pool> = self.pools.values().filter(fits).collect();
+        let choice = match family {
+            Family::V4 => &request.pools[0],
+            Family::V6 => &request.pools[1],
+        };
+        // Who asks for an address by name means a pool that is not automatic, too.
+        let is_wanted = request.wanted.iter().any(|address| Family::of(*address) == family);
+        let mut pools: Vec<Pool> = match choice {
+            Choice::Automatic => fitting.into_iter().filter(|p| p.automatic || is_wanted).cloned().collect(),
+            Choice::Among(names) | Choice::Only(names) => {
+                let of_family = |name: &&String| {
+                    matches!(choice, Choice::Only(_))
+                        || self.pools.get(*name).is_none_or(|pool| pool.family() == family)
+                };
+                let named = |name: &String| {
+                    let found = fitting.iter().find(|pool| pool.name == *name);
+                    found.map(|pool| (*pool).clone()).ok_or_else(|| no_such(name, &fitting, family))
+                };
+                names.iter().filter(of_family).map(named).collect::<Result<_, _>>()?
+            }
+        };
+        pools.sort_by_key(|pool| pool.namespaces.is_none());
+        Ok(pools)
     }
 
+    /// An address of the pools there for its namespace only, else of the others.
     fn pick_any(&mut self, pools: &[Pool], now: Time) -> Result<IpAddr, AssignError> {
-        let of_pools = |block: &&Block| pools.iter().any(|pool| contains(pool.cidr, block.cidr));
+        let (own, general) = pools.split_at(pools.partition_point(|pool| pool.namespaces.is_some()));
+        match self.pick_of(own, now) {
+            Err(AssignError::Exhausted { .. }) if !general.is_empty() => self.pick_of(general, now),
+            answer => answer,
+        }
+    }
+
+    fn pick_of(&mut self, pools: &[Pool], now: Time) -> Result<IpAddr, AssignError> {
+        let of_pools = |block: &&Block| {
+            !self.is_fixed(block.cidr) && pools.iter().any(|pool| contains(pool.cidr, block.cidr))
+        };
         let serving = self.blocks.values().filter(|block| block.state == State::Serving);
         let leaving = self.blocks.values().filter(|block| matches!(block.state, State::Leaving(_)));
         if let Some(address) = serving.chain(leaving).filter(of_pools).find_map(Block::first_ready) {
             return Ok(address);
         }
-        for pool in pools {
+        for pool in pools.iter().filter(|pool| !pool.given) {
             match self.claims.next(pool, now) {
                 Wish::Claim(write) => {
                     self.effects.push_back(Effect::Write(write));
@@ -318,7 +385,8 @@ impl Allocator {
         let names = pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", ");
         let rests = |(until, address): (Time, IpAddr)| {
             let block = self.block_around(address).filter(|block| block.is_ours())?;
-            of_pools(&block).then_some(until)
+            let of_pools = pools.iter().any(|pool| contains(pool.cidr, block.cidr));
+            (of_pools && !self.claims.reserved.contains(address)).then_some(until)
         };
         Err(match self.resting.iter().find_map(rests) {
             Some(until) => AssignError::Resting { pools: names, seconds: until.since(now).as_secs() + 1 },
@@ -326,29 +394,51 @@ impl Allocator {
         })
     }
 
-    fn pick_wanted(&mut self, address: IpAddr, request: &Request, now: Time) -> Result<IpAddr, AssignError> {
-        let named = |pool: &&Pool| request.pools.is_empty() || request.pools.contains(&pool.name);
-        let fits = |pool: &&Pool| pool.is_for(request.purpose) && pool.cidr.contains(address);
-        let pool = self.pools.values().filter(fits).find(named).ok_or(AssignError::Outside(address))?.clone();
+    fn pick_wanted(
+        &mut self,
+        address: IpAddr,
+        pools: &[Pool],
+        purpose: Purpose,
+        now: Time,
+    ) -> Result<IpAddr, AssignError> {
+        let pool = pools.iter().find(|pool| pool.cidr.contains(address));
+        let pool = pool.ok_or_else(|| outside(address, pools))?.clone();
         if let Some(holder) = self.used.get(&address) {
             return Err(AssignError::InUse { address, holder: *holder });
+        }
+        if let Some(claim) = self.claims.fixed(address)
+            && !self.claims.is_own(claim)
+        {
+            return Err(AssignError::Claimed { address, node: claim.node.clone() });
+        }
+        if let Some(owner) = self.claims.owner_in_doubt(address) {
+            let IpamBlock { cidr, node, .. } = owner;
+            let why = format!("node {node}, which owns {cidr}, has not let go of {address} yet");
+            return Err(AssignError::Pending(why));
         }
         match self.block_around(address) {
             Some(block) if block.is_ours() => return Ok(address),
             Some(block) => return Err(AssignError::Pending(format!("{} is being given back", block.cidr))),
             None => {}
         }
-        if let Some(block) = self.claims.around(address) {
+        if pool.given {
+            return Err(outside(address, pools));
+        }
+        // A tunnel's address is any address of this node's, so it brings a block with it.
+        let len = if purpose == Purpose::Tunnel { pool.block_len } else { IpNetwork::from(address).prefix() };
+        if purpose == Purpose::Tunnel
+            && let Some(block) = self.claims.around(address)
+        {
             return Err(AssignError::Foreign { address, block: block.cidr, node: block.node.clone() });
         }
-        let Some(cidr) = block_of(address, pool.block_len) else { return Err(AssignError::Outside(address)) };
+        let Some(cidr) = block_of(address, len) else { return Err(outside(address, pools)) };
         Err(AssignError::Pending(match self.claims.this(cidr, &pool, now) {
             Wish::Claim(write) => {
                 self.effects.push_back(Effect::Write(write));
-                format!("block {cidr} around {address} is being claimed")
+                format!("{cidr} is being claimed for {address}")
             }
             Wish::Wait(why) => why,
-            Wish::Full => return Err(AssignError::Outside(address)),
+            Wish::Full => return Err(outside(address, pools)),
         }))
     }
 
@@ -359,8 +449,8 @@ impl Allocator {
         self.used.insert(address, holder);
         self.holders.entry(holder).or_default().push(address);
         self.resting.wake(address);
-        let Some(block) = self.block_around_mut(address) else { return };
-        block.take(address);
+        self.take_out(address);
+        let Some(block) = self.block_around(address) else { return };
         if let (State::Leaving(_), cidr) = (block.state, block.cidr) {
             self.turn(cidr, State::Serving);
         }
@@ -368,26 +458,45 @@ impl Allocator {
 
     fn rest(&mut self, address: IpAddr, until: Time) {
         self.resting.put(address, until);
-        if let Some(block) = self.block_around_mut(address) {
-            block.take(address);
-        }
+        self.take_out(address);
+    }
+
+    /// Out of what is ready, in whichever block: a fixed address of ours may be in another block of ours.
+    fn take_out(&mut self, address: IpAddr) {
+        let around = self.blocks.values_mut().filter(|block| block.cidr.contains(address));
+        around.for_each(|block| block.take(address));
     }
 
     fn wake(&mut self, now: Time) {
         while let Some(address) = self.resting.pop_due(now) {
-            if let Some(block) = self.block_around_mut(address) {
+            let Some(cidr) = self.block_around(address).map(|block| block.cidr) else { continue };
+            if !self.is_withheld(cidr, address)
+                && let Some(block) = self.blocks.get_mut(&cidr)
+            {
                 block.give(address);
             }
         }
     }
 
+    /// The smallest block around it.
     fn block_around(&self, address: IpAddr) -> Option<&Block> {
-        let (_, block) = self.blocks.range(..=IpNetwork::from(address)).next_back()?;
-        block.cidr.contains(address).then_some(block)
+        let before = self.blocks.range(..=IpNetwork::from(address)).rev().map(|(_, block)| block);
+        before.into_iter().find(|block| block.cidr.contains(address))
     }
+}
 
-    fn block_around_mut(&mut self, address: IpAddr) -> Option<&mut Block> {
-        let (_, block) = self.blocks.range_mut(..=IpNetwork::from(address)).next_back()?;
-        block.cidr.contains(address).then_some(block)
-    }
+fn outside(address: IpAddr, pools: &[Pool]) -> AssignError {
+    let show = |pool: &Pool| format!("{} ({})", pool.name, pool.cidr);
+    let of_family = pools.iter().filter(|pool| pool.family() == Family::of(address));
+    let pools: Vec<String> = of_family.map(show).collect();
+    AssignError::Outside { address, pools: if pools.is_empty() { "none".into() } else { pools.join(", ") } }
+}
+
+fn no_such(name: &str, fitting: &[&Pool], family: Family) -> AssignError {
+    let names: Vec<&str> = fitting.iter().map(|pool| pool.name.as_str()).collect();
+    let allowed = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    AssignError::NoPool(format!(
+        "IPPool {name:?} was asked for but can't serve: it does not exist, is disabled, does not select this node or \
+         this namespace, or is for another use or family; for {family:?} there are: {allowed}"
+    ))
 }

@@ -15,6 +15,7 @@ use corduroy_bgp::Time;
 use corduroy_ipc::hash::stable;
 use ipnetwork::IpNetwork;
 
+use super::fixed::{self, Reserved};
 use super::{Owner, Pool};
 
 /// How long a block is left alone after somebody else was faster, unless the datastore says more before.
@@ -25,10 +26,12 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// What the datastore says of blocks, and what this node has asked of it.
 #[derive(Clone, Debug)]
 pub(super) struct Claims {
-    owner: Owner,
+    pub(super) owner: Owner,
+    /// What is not handed out.
+    pub(super) reserved: Reserved,
     /// The epoch of the latest claim seen or made.
     epoch: u64,
-    known: BTreeMap<IpNetwork, IpamBlock>,
+    pub(super) known: BTreeMap<IpNetwork, IpamBlock>,
     /// Claims that were asked for and not answered.
     asked: BTreeMap<IpNetwork, Asked>,
     /// Blocks somebody else got first, until the datastore says who or the time is over.
@@ -42,7 +45,8 @@ pub(super) struct Claims {
 #[derive(Clone, Debug)]
 struct Asked {
     pool: String,
-    epoch: u64,
+    /// It went through and is waited for no longer than this.
+    until: Option<Time>,
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +85,7 @@ impl Claims {
         let epoch = owner.first_epoch.saturating_sub(1);
         Self {
             owner,
+            reserved: Reserved::default(),
             epoch,
             known: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -123,12 +128,11 @@ impl Claims {
         self.asked.keys().copied().find(|cidr| block_name(*cidr) == name)
     }
 
-    /// A claim went through.
-    pub(super) fn won(&mut self, cidr: IpNetwork) {
-        if let Some(asked) = self.asked.remove(&cidr) {
+    /// A claim went through. It counts once the datastore shows it; if it never does, somebody has removed it again.
+    pub(super) fn won(&mut self, cidr: IpNetwork, now: Time) {
+        if let Some(asked) = self.asked.get_mut(&cidr) {
+            asked.until = Some(now + CONTESTED);
             self.trouble.remove(&asked.pool);
-            let block = IpamBlock::claim(cidr, &self.owner.node, &self.owner.uid, asked.epoch);
-            self.known.insert(cidr, block);
         }
     }
 
@@ -163,10 +167,13 @@ impl Claims {
         }
     }
 
-    /// This very block, which nobody is known to own.
+    /// This very block, or one address, which nobody is known to own.
     pub(super) fn this(&mut self, cidr: IpNetwork, pool: &Pool, now: Time) -> Wish {
-        if let Some(wait) = self.wait(pool, now) {
-            return Wish::Wait(wait);
+        if self.asked.contains_key(&cidr) {
+            return Wish::Wait(format!("{cidr} is being claimed"));
+        }
+        if let Some(why) = self.trouble_with(pool, now) {
+            return Wish::Wait(why);
         }
         match self.contested.get(&cidr) {
             Some(until) if *until > now => Wish::Wait(format!("somebody else has just claimed {cidr}")),
@@ -176,15 +183,21 @@ impl Claims {
 
     fn claim(&mut self, cidr: IpNetwork, pool: &Pool) -> Wish {
         self.epoch = self.epoch.saturating_add(1);
-        self.asked.insert(cidr, Asked { pool: pool.name.clone(), epoch: self.epoch });
+        self.asked.insert(cidr, Asked { pool: pool.name.clone(), until: None });
         let block = IpamBlock::claim(cidr, &self.owner.node, &self.owner.uid, self.epoch);
         Wish::Claim(Write::Create(Resource::IpamBlock(block.into())))
     }
 
     fn wait(&self, pool: &Pool, now: Time) -> Option<String> {
-        let asked = self.asked.iter().find(|(_, asked)| asked.pool == pool.name);
-        let trouble = self.trouble.get(&pool.name).filter(|t| t.until > Some(now)).map(|t| t.why.clone());
-        asked.map(|(cidr, _)| format!("{cidr} is being claimed")).or(trouble)
+        // A claim of one address is nobody else's business.
+        let is_block =
+            |cidr: &IpNetwork, asked: &Asked| asked.pool == pool.name && cidr.prefix() == pool.block_len;
+        let asked = self.asked.iter().find(|(cidr, asked)| is_block(cidr, asked));
+        asked.map(|(cidr, _)| format!("{cidr} is being claimed")).or_else(|| self.trouble_with(pool, now))
+    }
+
+    fn trouble_with(&self, pool: &Pool, now: Time) -> Option<String> {
+        self.trouble.get(&pool.name).filter(|t| t.until > Some(now)).map(|t| t.why.clone())
     }
 
     fn first_free(&mut self, pool: &Pool, now: Time) -> Option<IpNetwork> {
@@ -204,7 +217,11 @@ impl Claims {
         (0..steps)
             .map(|step| start.wrapping_add(step.wrapping_mul(stride)) & mask)
             .filter_map(|index| block_at(pool.cidr, pool.block_len, index))
-            .find(|cidr| !self.contested.contains_key(cidr) && self.overlapping(*cidr).is_none())
+            .find(|cidr| {
+                !self.contested.contains_key(cidr)
+                    && self.overlapping(*cidr).is_none()
+                    && !self.reserved.is_all_of(*cidr)
+            })
     }
 
     fn order(&self, pool: &Pool) -> (u128, u128) {
@@ -216,11 +233,13 @@ impl Claims {
         (wide("start"), wide("stride") | 1)
     }
 
-    /// The known block that has an address in common with `cidr`.
+    /// The known block that has an address in common with `cidr`. One address of it that somebody has claimed is no
+    /// reason not to claim the rest.
     pub(super) fn overlapping(&self, cidr: IpNetwork) -> Option<&IpamBlock> {
         let around = self.around(cidr.network()).filter(|block| block.cidr.prefix() <= cidr.prefix());
-        let inside = self.known.range(cidr..).map(|(_, block)| block).next();
-        around.or(inside.filter(|block| contains(cidr, block.cidr)))
+        let inside = self.known.range(cidr..).map(|(_, block)| block);
+        let mut inside = inside.take_while(|block| contains(cidr, block.cidr));
+        around.or_else(|| inside.find(|block| !fixed::is_one(block.cidr)))
     }
 
     /// The known block that `address` is in.
@@ -229,19 +248,25 @@ impl Claims {
         lengths.filter_map(|len| self.known.get(&block_of(address, len)?)).next()
     }
 
-    /// Is a claim for one of the pools `ours` under way?
-    pub(super) fn any_asked(&self, ours: impl Fn(&str) -> bool) -> bool {
-        self.asked.values().any(|asked| ours(&asked.pool))
+    /// Is a claim of a block of one of these pools under way?
+    pub(super) fn any_asked(&self, pools: &[Pool]) -> bool {
+        let is_of = |cidr: &IpNetwork, asked: &Asked, pool: &Pool| {
+            asked.pool == pool.name && cidr.prefix() == pool.block_len
+        };
+        self.asked.iter().any(|(cidr, asked)| pools.iter().any(|pool| is_of(cidr, asked, pool)))
     }
 
     /// When something here is worth another try.
     pub(super) fn next_timeout(&self) -> Option<Time> {
-        self.trouble.values().filter_map(|t| t.until).chain(self.contested.values().copied()).min()
+        let asked = self.asked.values().filter_map(|asked| asked.until);
+        let trouble = self.trouble.values().filter_map(|t| t.until);
+        trouble.chain(self.contested.values().copied()).chain(asked).min()
     }
 
     /// Ends the pauses that are over; their length is remembered until a claim succeeds.
     pub(super) fn handle_timeout(&mut self, now: Time) {
         self.contested.retain(|_, until| *until > now);
+        self.asked.retain(|_, asked| asked.until.is_none_or(|until| until > now));
         for trouble in self.trouble.values_mut() {
             trouble.until = trouble.until.filter(|until| *until > now);
         }

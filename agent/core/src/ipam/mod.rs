@@ -12,26 +12,33 @@
 //! * `resting`: addresses given back lately. Connection tracking, neighbours' caches and policies of other
 //!   nodes may still mean the former holder, so an address rests before somebody else gets it.
 //! * `supply`: when to claim another block, and when to let one go.
+//! * `fixed`: addresses that were asked for by name and lie outside the node's blocks; and those of the node's
+//!   blocks that other nodes have in this way.
 //!
 //! The first block of a family is claimed as soon as pools and blocks are known, the next when three quarters
 //! of the node's addresses are busy, so an ADD hardly ever waits for the datastore. A block that has been
 //! empty for a while and is not needed goes back. There is no borrowing: an address outside the node's own
-//! blocks is never handed out.
+//! blocks is handed out only to who asks for it by name (`fixed`).
 //!
-//! A block is ours from the moment the datastore confirms it (the write succeeded, or an event shows it with
-//! our name and UID) and stops being ours *before* its deletion is asked for; from then on nothing of it is
-//! handed out, whatever becomes of the write.
+//! A block is ours from the moment the datastore *shows* it with our name and UID, not when the write has
+//! succeeded: by then everything that was claimed before it has been shown too. It stops being ours before its
+//! deletion is asked for; from then on nothing of it is handed out, whatever becomes of the write.
+//!
+//! Where the cluster gives each node its CIDRs (`node.spec.podCIDRs`), these are the blocks ([`Pool::given`]):
+//! there is nothing to claim and nothing to give back.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use corduroy_api::IpPool;
+use corduroy_api::{IpPool, Namespace, Selector};
 use corduroy_kernel::{Family, LinkName};
 use ipnetwork::IpNetwork;
 
 mod allocator;
 mod block;
 mod claims;
+mod fixed;
 mod resting;
 mod supply;
 
@@ -64,6 +71,10 @@ pub struct Pool {
     pub for_tunnels: bool,
     /// Are addresses of it handed out to those who ask for no pool by name?
     pub automatic: bool,
+    /// Only pods of these namespaces get addresses of it; `None`: pods of all.
+    pub namespaces: Option<Selector>,
+    /// It is one block, and this node's without a claim.
+    pub given: bool,
 }
 
 impl From<&IpPool> for Pool {
@@ -75,23 +86,47 @@ impl From<&IpPool> for Pool {
             for_pods: pool.allowed_uses.workload,
             for_tunnels: pool.allowed_uses.tunnel,
             automatic: pool.automatic,
+            namespaces: pool.namespace_selector.clone(),
+            given: false,
         }
     }
 }
 
 impl Pool {
+    /// A CIDR that the cluster gave this node.
+    #[must_use]
+    pub fn given(name: String, cidr: IpNetwork) -> Self {
+        let namespaces = None;
+        let block_len = cidr.prefix();
+        Self {
+            name,
+            cidr,
+            block_len,
+            for_pods: true,
+            for_tunnels: true,
+            automatic: true,
+            namespaces,
+            given: true,
+        }
+    }
     /// The family of its addresses.
     #[must_use]
     pub fn family(&self) -> Family {
         Family::of(self.cidr.ip())
     }
-    /// May addresses of it be handed out for this?
+    /// May addresses of it be handed out for this, to a pod of this namespace?
     #[must_use]
-    pub fn is_for(&self, purpose: Purpose) -> bool {
+    pub fn is_for(&self, purpose: Purpose, namespace: Option<&Namespace>) -> bool {
+        let chooses = |selector: &Selector| namespace.is_some_and(|n| selector.matches(&n.metadata.labels));
         match purpose {
-            Purpose::Pod => self.for_pods,
+            Purpose::Pod => self.for_pods && self.namespaces.as_ref().is_none_or(chooses),
             Purpose::Tunnel => self.for_tunnels,
         }
+    }
+    /// Does it serve whatever pod comes, so that it pays to have a block of it before one comes?
+    #[must_use]
+    pub fn is_general(&self) -> bool {
+        self.automatic && self.for_pods && self.namespaces.is_none()
     }
 }
 
@@ -113,15 +148,29 @@ pub struct Request {
     pub family: Option<Family>,
     /// These addresses, at most one of a family; the others are chosen.
     pub wanted: Vec<IpAddr>,
-    /// Only from these pools, by name; empty: from those that are automatic.
-    pub pools: Vec<String>,
+    /// Where the others may come from: IPv4, then IPv6.
+    pub pools: [Choice; 2],
+    /// Of which namespace the pod is.
+    pub namespace: Option<Arc<Namespace>>,
+}
+
+/// A choice of pools for one family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// Those that are automatic.
+    #[default]
+    Automatic,
+    /// Only those of these names that are of the family; when none is, there is no address of it.
+    Among(Vec<String>),
+    /// Only these, each of which has to be of the family.
+    Only(Vec<String>),
 }
 
 impl Request {
     /// One address of each family there is, from any automatic pool.
     #[must_use]
     pub fn any(purpose: Purpose) -> Self {
-        Self { purpose, family: None, wanted: Vec::new(), pools: Vec::new() }
+        Self { purpose, family: None, wanted: Vec::new(), pools: Default::default(), namespace: None }
     }
 }
 
@@ -157,8 +206,13 @@ pub enum AssignError {
         holder: LinkName,
     },
     /// The wanted address is in no pool that may serve the request.
-    #[error("address {0} is in none of the pools that may serve this node")]
-    Outside(IpAddr),
+    #[error("address {address} is in none of the pools that may serve it: {pools}")]
+    Outside {
+        /// Which.
+        address: IpAddr,
+        /// The pools.
+        pools: String,
+    },
     /// The wanted address is in a block of another node.
     #[error("address {address} is in block {block}, which node {node} owns")]
     Foreign {
@@ -167,6 +221,14 @@ pub enum AssignError {
         /// The block around it.
         block: IpNetwork,
         /// Who owns that.
+        node: String,
+    },
+    /// Another node has the wanted address for a pod of its own.
+    #[error("address {address} is claimed by node {node}")]
+    Claimed {
+        /// Which.
+        address: IpAddr,
+        /// Who has it.
         node: String,
     },
     /// Two wanted addresses are of one family.
@@ -178,7 +240,7 @@ impl AssignError {
     /// Can the same request succeed in a little while, when nobody changes anything?
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Pending(_) | Self::Resting { .. })
+        matches!(self, Self::Pending(_) | Self::Resting { .. } | Self::Claimed { .. })
     }
 }
 
@@ -190,11 +252,17 @@ pub struct Settings {
     /// How long a block that is to be given back stays claimed but unannounced, so that its route is
     /// withdrawn first.
     pub linger: Duration,
+    /// The same for a claim of one address, whose route goes with the pod.
+    pub linger_fixed: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { rest: Duration::from_secs(30), linger: Duration::from_secs(10) }
+        Self {
+            rest: Duration::from_secs(30),
+            linger: Duration::from_secs(10),
+            linger_fixed: Duration::from_secs(2),
+        }
     }
 }
 
@@ -211,6 +279,8 @@ pub struct BlockUse {
     pub resting: u32,
     /// Addresses ready to be handed out.
     pub ready: u32,
+    /// Addresses that are not handed out: reserved, or lent to another node.
+    pub withheld: u32,
     /// Is it on its way back?
     pub leaving: bool,
 }

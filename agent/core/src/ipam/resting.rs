@@ -43,6 +43,11 @@ impl Resting {
         self.until.contains_key(&address)
     }
 
+    /// How many addresses rest from `first` to `last`.
+    pub(super) fn count(&self, first: IpAddr, last: IpAddr) -> usize {
+        self.until.range(first..=last).count()
+    }
+
     /// Every resting address and the end of its rest, the next to be ready first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Time, IpAddr)> + '_ {
         self.order.iter().copied()

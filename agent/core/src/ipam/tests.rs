@@ -13,6 +13,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod fixed;
+
 /// A compare-and-swap datastore: objects by name, with a version that grows.
 #[derive(Default)]
 struct Store {
@@ -44,21 +46,44 @@ impl Store {
                     Ok(Version(self.version.to_string()))
                 }
             },
-            other => panic!("the allocator only creates and deletes blocks, not {other:?}"),
+            Write::Update(Resource::IpamBlock(block)) => {
+                let stands =
+                    self.blocks.get_mut(&key.name).ok_or(WriteError::NotFound { key: key.clone() })?;
+                if stands.metadata.resource_version != block.metadata.resource_version {
+                    return Err(WriteError::Conflict { key });
+                }
+                *stands = IpamBlock::clone(block);
+                stands.metadata.resource_version = Some(self.version.to_string());
+                Ok(Version(self.version.to_string()))
+            }
+            other => panic!("the allocator writes blocks, not {other:?}"),
         }
     }
 
-    /// Carries out what `node` wants and tells it the outcome at once.
+    /// Carries out what `node` wants, and tells it the outcome and shows it what became of it at once.
     fn serve(&mut self, node: &mut Allocator, now: Time) -> usize {
         let mut writes = 0;
         while let Some(effect) = node.poll() {
             if let Effect::Write(write) = effect {
+                let before = self.blocks.get(&write.key().name).map(|block| block.cidr);
                 let result = self.write(&write);
                 node.written(&write.key(), &result, now);
+                if result.is_ok() {
+                    match (self.blocks.get(&write.key().name), before) {
+                        (Some(block), _) => node.block_put(block, now),
+                        (None, Some(cidr)) => node.block_gone(cidr, now),
+                        (None, None) => {}
+                    }
+                }
                 writes += 1;
             }
         }
         writes
+    }
+
+    /// Shows everything there is to a node, in no order, as a list does.
+    fn show(&self, node: &mut Allocator, now: Time) {
+        self.blocks.values().for_each(|block| node.block_put(block, now));
     }
 }
 
@@ -68,7 +93,16 @@ fn seconds(s: u64) -> Time {
 
 fn pool(name: &str, cidr: &str, block_len: u8) -> Pool {
     let cidr: IpNetwork = cidr.parse().unwrap();
-    Pool { name: name.into(), cidr, block_len, for_pods: true, for_tunnels: true, automatic: true }
+    Pool {
+        name: name.into(),
+        cidr,
+        block_len,
+        for_pods: true,
+        for_tunnels: true,
+        automatic: true,
+        namespaces: None,
+        given: false,
+    }
 }
 
 fn node(name: &str, pools: &[Pool]) -> Allocator {
@@ -85,6 +119,10 @@ fn pod(n: u64) -> LinkName {
 
 fn any() -> Request {
     Request::any(Purpose::Pod)
+}
+
+fn wants(address: IpAddr) -> Request {
+    Request { wanted: vec![address], ..any() }
 }
 
 fn blocks(node: &Allocator) -> Vec<IpNetwork> {
@@ -227,21 +265,21 @@ fn a_wanted_address_is_given_or_refused_with_the_reason() {
     store.serve(&mut b, seconds(0));
     let foreign = blocks(&b)[0].ip();
     b.assign(pod(1), &any(), seconds(0)).unwrap();
-    for block in store.blocks.values() {
-        a.block_put(block, seconds(0));
-    }
-    let wants = |address: IpAddr| Request { wanted: vec![address], ..any() };
-    let refused = a.assign(pod(1), &wants(foreign), seconds(0)).unwrap_err();
+    store.show(&mut a, seconds(0));
+    let tunnel = Request { wanted: vec![foreign], ..Request::any(Purpose::Tunnel) };
+    let refused = a.assign(LinkName::IPIP, &tunnel, seconds(0)).unwrap_err();
     assert!(matches!(&refused, AssignError::Foreign { node, .. } if node == "b"), "{refused}");
     let outside: IpAddr = "192.0.2.1".parse().unwrap();
-    assert_eq!(a.assign(pod(1), &wants(outside), seconds(0)), Err(AssignError::Outside(outside)));
-    // In a block that nobody owns: claimed for it.
+    let refused = a.assign(pod(1), &wants(outside), seconds(0)).unwrap_err().to_string();
+    assert_eq!(refused, "address 192.0.2.1 is in none of the pools that may serve it: p (10.0.0.0/24)");
+    // In a block that nobody owns: claimed alone.
     let free = (0..=255).map(|n| IpAddr::from([10, 0, 0, n]));
     let owned = |address: &IpAddr| store.blocks.values().any(|block| block.cidr.contains(*address));
     let unowned = free.into_iter().find(|address| !owned(address)).unwrap();
     assert!(matches!(a.assign(pod(1), &wants(unowned), seconds(0)), Err(AssignError::Pending(_))));
     store.serve(&mut a, seconds(0));
     assert_eq!(a.assign(pod(1), &wants(unowned), seconds(0)).unwrap(), [unowned]);
+    assert!(blocks(&a).contains(&IpNetwork::from(unowned)));
     let refused = a.assign(pod(2), &wants(unowned), seconds(0)).unwrap_err();
     assert_eq!(refused, AssignError::InUse { address: unowned, holder: pod(1) });
     let both = Request { wanted: vec![unowned, outside], ..any() };
@@ -254,7 +292,10 @@ fn a_named_pool_that_can_not_serve_is_named_in_the_refusal_and_a_manual_pool_ser
     let (mut store, mut a) = (Store::default(), node("a", &[manual]));
     assert_eq!(store.serve(&mut a, seconds(0)), 0);
     assert!(matches!(a.assign(pod(1), &any(), seconds(0)), Err(AssignError::NoPool(_))));
-    let named = |name: &str| Request { pools: vec![name.into()], ..any() };
+    let named = |name: &str| {
+        let choice = || Choice::Among(vec![name.into()]);
+        Request { pools: [choice(), choice()], ..any() }
+    };
     assert!(a.assign(pod(1), &named("other"), seconds(0)).unwrap_err().to_string().contains("\"other\""));
     assert!(matches!(a.assign(pod(1), &named("manual"), seconds(0)), Err(AssignError::Pending(_))));
     store.serve(&mut a, seconds(0));
@@ -303,7 +344,11 @@ fn a_late_event_about_a_block_given_back_does_not_bring_it_back() {
     let old: Vec<IpamBlock> = store.blocks.values().cloned().collect();
     a.set_pools([], seconds(1));
     a.handle_timeout(seconds(11));
-    store.serve(&mut a, seconds(11));
+    while let Some(effect) = a.poll() {
+        if let Effect::Write(write) = effect {
+            a.written(&write.key(), &store.write(&write), seconds(11));
+        }
+    }
     assert!(store.blocks.is_empty() && blocks(&a).is_empty());
     a.block_put(&old[0], seconds(12));
     assert_eq!(blocks(&a), []);
@@ -353,6 +398,7 @@ fn two_nodes_walk_a_pool_in_different_orders_and_each_meets_every_block() {
 #[derive(Clone, Debug)]
 enum Step {
     Assign(u8, u64),
+    Fixed(u8, u64, u8),
     Release(u8, u64),
     Pass(u64),
     Write(u8),
@@ -362,6 +408,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..3u8, 0..40u64).prop_map(|(n, p)| Step::Assign(n, p)),
+        4 => (0..3u8, 0..40u64, 0..64u8).prop_map(|(n, p, a)| Step::Fixed(n, p, a)),
         5 => (0..3u8, 0..40u64).prop_map(|(n, p)| Step::Release(n, p)),
         2 => (1..40u64).prop_map(Step::Pass),
         5 => (0..3u8).prop_map(Step::Write),
@@ -383,6 +430,10 @@ proptest! {
         for step in steps {
             match step {
                 Step::Assign(n, p) => drop(nodes[usize::from(n)].assign(pod(p), &any(), now)),
+                Step::Fixed(n, p, address) => {
+                    let wanted = wants(IpAddr::from([10, 0, 0, address]));
+                    drop(nodes[usize::from(n)].assign(pod(p), &wanted, now));
+                }
                 Step::Release(n, p) => drop(nodes[usize::from(n)].release(pod(p), now)),
                 Step::Pass(s) => {
                     now = now + Duration::from_secs(s);
@@ -418,7 +469,8 @@ proptest! {
                     prop_assert_eq!(node.addresses(holder), &[address]);
                 }
                 for block in node.usage() {
-                    prop_assert_eq!(block.used + block.resting + block.ready, 8);
+                    let size = corduroy_api::block::block_size(block.cidr);
+                    prop_assert_eq!(block.used + block.resting + block.ready + block.withheld, size);
                 }
             }
         }

@@ -50,6 +50,7 @@ fn known() -> Known {
         v6: chosen("fd01::1"),
         tunnels: TunnelAddresses::default(),
         member: Membership::Itself,
+        given: false,
     });
     let yes = Support::Yes;
     known.facts.features = Features { ipip: yes, vxlan: yes, lwtunnel: yes, ipv6: yes };

@@ -63,6 +63,8 @@ impl World {
             for_pods: true,
             for_tunnels: true,
             automatic: true,
+            namespaces: None,
+            given: false,
         };
         self.tell(Input::Pools(vec![pool]));
         for block in self.store.values().cloned().collect::<Vec<_>>() {
@@ -102,7 +104,11 @@ impl World {
             Output::Rewrite(text) => self.journal = text.into_bytes(),
             Output::Write(write) => {
                 let (key, result) = (write.key(), self.write(&write));
+                let stands = self.store.get(&key.name).cloned();
                 self.tell(Input::Written { key, result });
+                if let Some(block) = stands {
+                    self.tell(Input::Block(Arc::new(block)));
+                }
             }
             Output::Wire { .. } | Output::Unwire(_) => self.kernel_work.push_back(output),
             Output::CloseNetns(netns) => assert!(self.open.remove(&netns), "{netns:?} closed twice"),
@@ -115,7 +121,7 @@ impl World {
                 self.tell(Input::Verified { link, problems });
             }
             Output::Keep(pod) => assert!(self.kernel.get(&pod.link).is_none_or(|there| *there == pod)),
-            Output::BlockChanged(_) | Output::TunnelAddress { .. } => {}
+            Output::BlockChanged(_) | Output::TunnelAddress { .. } | Output::Warn(_) => {}
         }
         true
     }

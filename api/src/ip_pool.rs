@@ -76,7 +76,8 @@ const ONE_ENCAPSULATION: &str =
 const IPIP_IS_V4: &str =
     "self.?ipipMode.orValue('Never') == 'Never' || !isCIDR(self.cidr) || cidr(self.cidr).ip().family() == 4";
 
-const NO_TUNNELS: &str = "!has(self.namespaceSelector) || !('Tunnel' in self.?allowedUses.orValue([]))";
+const NO_TUNNELS: &str =
+    "!has(self.namespaceSelector) || !has(self.allowedUses) || !('Tunnel' in self.allowedUses)";
 const TUNNELS_ARE_OF_NO_NAMESPACE: &str = "left out of a pool for Tunnel: tunnels are of no namespace";
 
 raw! {

@@ -106,6 +106,16 @@ impl Resource {
         each!(self, r => &r.metadata)
     }
 
+    /// The node whose agent writes it, if one does.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::FabricNode(node) => Some(&node.metadata.name),
+            Self::IpamBlock(block) => Some(&block.node),
+            _ => None,
+        }
+    }
+
     /// The same resource in the state its datastore calls `version`.
     #[must_use]
     pub fn at_version(mut self, version: String) -> Self {

@@ -1,9 +1,9 @@
 //! The scenario of a full node: a hundred pods and more started at once by a real kubelet and removed at once.
 //!
-//! A cluster of one node each time. All contenders run the same pods, with the node's name in them, so that no scheduler
-//! and no controller sets the pace; both families but for `hostNetwork`, which is what starting a pod costs without any
-//! network of its own. The clock runs from kubectl's first request to the moment it has seen the last pod Ready, or gone.
-//! `PODS=20` in the environment makes it a smaller crowd.
+//! A cluster of one node each time. All contenders run the same pods, with the node's name in them, so that no
+//! scheduler and no controller sets the pace; both families but for `hostNetwork`, which is what starting a pod costs
+//! without any network of its own. The clock runs from kubectl's first request to the moment it has seen the last pod
+//! Ready, or gone. `PODS=20` in the environment makes it a smaller crowd.
 
 use std::time::Instant;
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use corduroy_api::{Event, Key, Kind, Resource, Write, WriteError};
-use corduroy_datastore::Datastore;
+use corduroy_datastore::{Datastore, Watch};
 use corduroy_datastore_contract::{cidr_of, pool_text, resource, until};
-use corduroy_tests::kube::{ControlPlane, Part};
+use corduroy_tests::eventually;
+use corduroy_tests::kube::{ControlPlane, PATIENCE, Part};
 
-use crate::world::{KINDS, client, established, on_control_plane, shipped, state, version};
+use crate::world::{KINDS, client, established, known, on_control_plane, shipped, state, version};
 
 fn install(control: &ControlPlane) {
     control.kubectl().run("create namespace corduroy");
@@ -91,6 +92,67 @@ fn a_kind_without_definition_is_unavailable_and_the_others_are_none_the_worse() 
         kubectl.run(&format!("apply -k {}", shipped().display()));
         runtime.block_on(state(&mut watch, Kind::BgpFilter, true));
     });
+}
+
+#[test]
+fn what_is_lost_with_its_definition_stays_in_force_and_a_node_writes_its_own_again() {
+    on_control_plane("lost", |control, runtime| {
+        install(control);
+        let kubectl = control.kubectl().clone();
+        let store = client(control, runtime, "admin");
+        let kinds = [Kind::IpPool, Kind::FabricNode];
+        for text in
+            [pool_text("p", "10.1.0.0/16"), node_text("n1", "192.0.2.1"), node_text("n2", "192.0.2.2")]
+        {
+            runtime.block_on(store.write(Write::Create(resource(&text)))).unwrap();
+        }
+        let mut watches = kinds.map(|kind| store.watch(&[kind]));
+        for (watch, kind) in watches.iter_mut().zip(kinds) {
+            runtime.block_on(state(watch, kind, true));
+        }
+        kubectl.run("delete crd ippools.corduroy.dev fabricnodes.corduroy.dev");
+        for (watch, kind) in watches.iter_mut().zip(kinds) {
+            runtime.block_on(without_loss(watch, kind, false));
+        }
+        kubectl.run(&format!("apply -k {}", shipped().display()));
+        for (watch, kind) in watches.iter_mut().zip(kinds) {
+            runtime.block_on(without_loss(watch, kind, true));
+        }
+        eventually(PATIENCE, || kubectl.try_run("get fabricnodes.corduroy.dev n1"));
+        // Another node's is not ours to write; an operator's pool is applied as it was and taken away for good.
+        assert!(kubectl.try_run("get fabricnodes.corduroy.dev n2").is_err());
+        kubectl.apply(&pool_text("p", "10.1.0.0/16"));
+        kubectl.apply(&pool_text("marker", "10.2.0.0/16"));
+        let [pools, nodes] = &mut watches;
+        runtime.block_on(until(pools, "the marker", |event| match event {
+            Event::Gone(key) => panic!("{key} went although it is there again"),
+            event => cidr_of(event).filter(|cidr| cidr == "10.2.0.0/16"),
+        }));
+        kubectl.run("delete ippools.corduroy.dev p");
+        runtime.block_on(until(pools, "the deletion", |event| match event {
+            Event::Gone(key) => Some(assert_eq!(key.name, "p")),
+            _ => None,
+        }));
+        let lost = std::iter::from_fn(|| nodes.try_next()).find(|event| matches!(event, Event::Gone(_)));
+        assert_eq!(lost, None, "nodes stay until they have had time to come back");
+    });
+}
+
+/// A FabricNode as its agent would write it.
+fn node_text(name: &str, address: &str) -> String {
+    format!(
+        "apiVersion: corduroy.dev/v1alpha1\nkind: FabricNode\nmetadata: {{name: {name}}}\n\
+         spec: {{addresses: [{address}/24]}}\n"
+    )
+}
+
+/// As [`state`]; nothing may be gone meanwhile.
+async fn without_loss(watch: &mut Watch, kind: Kind, available: bool) {
+    until(watch, &format!("{kind} to be {available}"), |event| match event {
+        Event::Gone(key) => panic!("{key} went with its definition"),
+        event => known(event).filter(|(_, why)| why.is_none() == available),
+    })
+    .await;
 }
 
 #[test]

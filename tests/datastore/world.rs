@@ -34,7 +34,11 @@ pub(crate) fn on_control_plane(label: &str, test: impl FnOnce(&mut ControlPlane,
 /// A client with the rights of an administrator, or of one who has none.
 pub(crate) fn client(control: &ControlPlane, runtime: &Runtime, who: &str) -> Kubernetes {
     let kubeconfig = control.kubeconfig().with_file_name(format!("{who}.kubeconfig"));
-    let access = Access { kubeconfig: Some(kubeconfig), namespace: Some("corduroy".to_owned()), node: None };
+    let access = Access {
+        kubeconfig: Some(kubeconfig),
+        namespace: Some("corduroy".to_owned()),
+        node: Some("n1".to_owned()),
+    };
     runtime.block_on(Kubernetes::connect(&access)).unwrap()
 }
 

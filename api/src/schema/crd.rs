@@ -83,6 +83,16 @@ pub fn reports() -> [(&'static str, Value); 1] {
     [(node_status::PLURAL, assemble(&NODE_STATUS, reported::<NodeReport>(NODE_STATUS.about)))]
 }
 
+/// The name of a kind's definition, as in `ippools.corduroy.dev`; `None` for a kind that is not ours to define.
+#[must_use]
+pub fn name(kind: Kind) -> Option<String> {
+    let (group, _) = API_VERSION.split_once('/')?;
+    plural(kind).map(|plural| format!("{plural}.{group}"))
+}
+
+/// The label that all our definitions have, for whoever wants to find them: key and value.
+pub const LABEL: (&str, &str) = ("app.kubernetes.io/part-of", "corduroy");
+
 const POOL: Naming = Naming {
     kind: Kind::IpPool.name(),
     plural: "ippools",
@@ -274,7 +284,13 @@ fn assemble(naming: &Naming, schema: Schema) -> Value {
     map(vec![
         ("apiVersion", "apiextensions.k8s.io/v1".into()),
         ("kind", "CustomResourceDefinition".into()),
-        ("metadata", map(vec![("name", format!("{}.{group}", naming.plural).into())])),
+        (
+            "metadata",
+            map(vec![
+                ("name", format!("{}.{group}", naming.plural).into()),
+                ("labels", map(vec![(LABEL.0, LABEL.1.into())])),
+            ]),
+        ),
         (
             "spec",
             map(vec![

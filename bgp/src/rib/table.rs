@@ -113,7 +113,7 @@ impl<P: Packed> Table<P> {
 
     /// Is there, among the first prefixes of the peer's list, one to which it alone has a usable path?
     pub(crate) fn gives_alone(&self, peer: u16, adj: &AdjIn) -> bool {
-        // More than a node has blocks, and few enough for a reflector with hundreds of clients to be asked every second.
+        // More than a node has blocks; few enough for a reflector with hundreds of clients to be asked each second.
         const LOOKED_AT: usize = 4096;
         adj.list.iter().take(LOOKED_AT).any(|prefix| {
             let mut usable = self.paths(*prefix).iter().filter(|path| !path.attr.is_none());

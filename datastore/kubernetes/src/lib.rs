@@ -1,7 +1,7 @@
 //! Resources in a Kubernetes API server, and the few core objects that a node's agent needs of it.
 //!
 //! ```text
-//! API server ─► reflect (list, watch, pause) ─► Change<object> ─► shelf (check, compare) ─► Hub of the kind ─► Watch
+//! API server ─► reflect (list, watch, pause) ─► Change<object> ─► keep ─► shelf (check, compare) ─► Hub ─► Watch
 //!            ◄─ write (create, JSON patch, delete, each on a version)
 //! ```
 //! Our kinds are custom resources of `corduroy.dev/v1alpha1`, each under the lower-case plural of its name
@@ -22,7 +22,9 @@
 //! only) and on the own Node, and patch on its status; create and patch on NodeStatuses and Events.
 #![warn(missing_docs)]
 
+mod definitions;
 mod events;
+mod keep;
 mod node;
 mod node_status;
 mod object;
@@ -35,12 +37,13 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use corduroy_api::node_status::NodeReport;
 use corduroy_api::{Event, Kind, Resource, Version, Write, WriteError};
 use corduroy_datastore::{Datastore, Hub, ListError, Pending, Watch};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 pub use events::{Announcement, Regarding};
@@ -49,6 +52,8 @@ pub use node_status::NotReported;
 pub use people::Identity;
 pub use server::{Access, ConnectError};
 
+use definitions::Definitions;
+use keep::Keeper;
 use object::{Bare, Collection, CoreSecret, Custom, Page, Readable, Scope};
 use server::{Call, Failure, Server};
 use shelf::Shelf;
@@ -65,18 +70,22 @@ struct Inner {
     scope: Scope,
     runtime: Handle,
     feeds: Mutex<BTreeMap<Kind, Weak<Feed>>>,
+    definitions: OnceLock<(watch::Receiver<Definitions>, Running)>,
+}
+
+/// A task that ends with what it is for.
+struct Running(AbortHandle);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What keeps one kind, as long as somebody watches it.
 struct Feed {
     hub: Arc<Hub>,
-    task: AbortHandle,
-}
-
-impl Drop for Feed {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _task: Running,
 }
 
 impl fmt::Debug for Kubernetes {
@@ -98,8 +107,8 @@ impl Kubernetes {
     }
 
     fn over(server: Server, scope: Scope) -> Self {
-        let feeds = Mutex::default();
-        Self { inner: Arc::new(Inner { server, scope, runtime: Handle::current(), feeds }) }
+        let (runtime, feeds, definitions) = (Handle::current(), Mutex::default(), OnceLock::new());
+        Self { inner: Arc::new(Inner { server, scope, runtime, feeds, definitions }) }
     }
 
     /// Watches one Node: this one, not those of others.
@@ -165,11 +174,30 @@ impl Inner {
             None if matches!(kind, Kind::Namespace | Kind::Pod) => {
                 self.runtime.spawn(reflect::reflect::<Bare>(server, collection, shelve(kind, &hub)))
             }
-            None => self.runtime.spawn(reflect::reflect::<Custom>(server, collection, shelve(kind, &hub))),
+            None => {
+                let keeper = Keeper {
+                    server,
+                    scope: self.scope.clone(),
+                    kind,
+                    hub: Arc::clone(&hub),
+                    definitions: self.definitions(),
+                };
+                self.runtime.spawn(keeper.run())
+            }
         };
-        let feed = Arc::new(Feed { hub, task: task.abort_handle() });
+        let feed = Arc::new(Feed { hub, _task: Running(task.abort_handle()) });
         feeds.insert(kind, Arc::downgrade(&feed));
         feed
+    }
+
+    /// What is known of the definitions of our kinds: followed from the first question on.
+    fn definitions(&self) -> watch::Receiver<Definitions> {
+        let follow = || {
+            let (sender, definitions) = watch::channel(Definitions::default());
+            let task = self.runtime.spawn(definitions::follow(self.server.clone(), sender));
+            (definitions, Running(task.abort_handle()))
+        };
+        self.definitions.get_or_init(follow).0.clone()
     }
 
     fn watch(&self, kinds: &[Kind]) -> Watch {

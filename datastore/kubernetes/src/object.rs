@@ -187,8 +187,8 @@ pub(crate) fn encoded(secret: &Secret) -> serde_json::Value {
 #[derive(Clone, Debug)]
 pub(crate) struct Collection {
     path: String,
-    /// Of these, those with a field of this value.
-    only: Option<(&'static str, String)>,
+    /// Which of these, as a part of the query.
+    only: Option<String>,
 }
 
 /// Whose objects are meant, of the kinds that are not everybody's.
@@ -203,7 +203,7 @@ pub(crate) struct Scope {
 impl Collection {
     /// Those of one of the kinds that a datastore knows.
     pub(crate) fn of(kind: Kind, scope: &Scope) -> Self {
-        let own = |node: &String| ("spec.nodeName", node.clone());
+        let own = |node: &String| field("spec.nodeName", node);
         let (path, only) = match (crd::plural(kind), kind) {
             (Some(plural), _) => (format!("/apis/{API_VERSION}/{plural}"), None),
             (None, Kind::Namespace) => ("/api/v1/namespaces".to_owned(), None),
@@ -218,9 +218,16 @@ impl Collection {
         Self { path: "/api/v1/nodes".to_owned(), only: None }
     }
 
+    /// The definitions of our kinds.
+    pub(crate) fn definitions() -> Self {
+        let (key, value) = crd::LABEL;
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions".to_owned();
+        Self { path, only: Some(format!("labelSelector={}%3D{value}", key.replace('/', "%2F"))) }
+    }
+
     /// Of these, the one of this name.
     pub(crate) fn only(mut self, name: &str) -> Self {
-        self.only = Some(("metadata.name", name.to_owned()));
+        self.only = Some(field("metadata.name", name));
         self
     }
 
@@ -255,11 +262,15 @@ impl Collection {
     }
 
     fn query(&self, parts: &[String]) -> String {
-        let only = self.only.as_ref().map(|(field, value)| format!("fieldSelector={field}%3D{value}"));
         let all: Vec<&str> =
-            parts.iter().chain(&only).map(String::as_str).filter(|p| !p.is_empty()).collect();
+            parts.iter().chain(&self.only).map(String::as_str).filter(|p| !p.is_empty()).collect();
         format!("{}?{}", self.path, all.join("&"))
     }
+}
+
+/// Of objects, those with a field of this value.
+fn field(field: &str, value: &str) -> String {
+    format!("fieldSelector={field}%3D{value}")
 }
 
 /// A page of a list.

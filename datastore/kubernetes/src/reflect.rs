@@ -240,7 +240,7 @@ fn span() -> u64 {
     least + random() % (most - least)
 }
 
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     // The library keys each of these anew.
     RandomState::new().hash_one(())
 }

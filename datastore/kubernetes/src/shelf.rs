@@ -52,11 +52,12 @@ impl Shelf {
     /// Takes a change in; returns how well things are known where that may have changed.
     pub(crate) fn take<T: Readable>(&mut self, change: Change<T>) -> Option<Known> {
         match change {
-            Change::Replay => self.replay = Some(BTreeSet::new()),
+            Change::Replay => self.begin_replay(),
             Change::Put(object) => self.put(&object),
             Change::Gone(object) => self.gone([object.called()]),
             Change::InSync => {
-                self.end_replay();
+                let missing = self.end_replay();
+                self.gone(missing);
                 return Some(Known::InSync);
             }
             Change::Away(why) => return Some(Known::Away(why)),
@@ -64,7 +65,13 @@ impl Shelf {
         None
     }
 
-    fn put<T: Readable>(&mut self, object: &T) {
+    /// Everything is said again from here.
+    pub(crate) fn begin_replay(&mut self) {
+        self.replay = Some(BTreeSet::new());
+    }
+
+    /// It is now this.
+    pub(crate) fn put<T: Readable>(&mut self, object: &T) {
         let name = &object.called();
         if let Some(said) = &mut self.replay {
             said.insert(name.clone());
@@ -89,7 +96,8 @@ impl Shelf {
         }
     }
 
-    fn gone(&mut self, names: impl IntoIterator<Item = String>) {
+    /// These are no more.
+    pub(crate) fn gone(&mut self, names: impl IntoIterator<Item = String>) {
         for name in names {
             let source = self.source(&name);
             let mended = self.rejected.remove(&name);
@@ -103,20 +111,20 @@ impl Shelf {
         }
     }
 
-    /// What was not said is gone.
-    fn end_replay(&mut self) {
-        let Some(said) = self.replay.take() else { return };
-        let known = self.hub.list(self.kind).into_iter().map(|resource| resource.metadata().name.clone());
+    /// Everything was said; returns what is known and was not.
+    pub(crate) fn end_replay(&mut self) -> Vec<String> {
+        let Some(said) = self.replay.take() else { return Vec::new() };
+        let known = self.hub.list(self.kind).into_iter().map(|resource| resource.key().name);
         let known: BTreeSet<String> = known.chain(self.rejected.iter().cloned()).collect();
         let ours = |name: &String| self.only.as_ref().is_none_or(|only| only == name);
-        let gone: Vec<String> = known.into_iter().filter(|name| ours(name) && !said.contains(name)).collect();
-        self.gone(gone);
+        known.into_iter().filter(|name| ours(name) && !said.contains(name)).collect()
     }
 
     /// Nothing of it is there any more.
     pub(crate) fn clear(&mut self) {
-        self.replay = Some(BTreeSet::new());
-        self.end_replay();
+        self.begin_replay();
+        let missing = self.end_replay();
+        self.gone(missing);
     }
 
     fn source(&self, name: &str) -> String {

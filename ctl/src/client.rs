@@ -32,7 +32,9 @@ pub(crate) enum NoAnswer {
     #[error("no peer {0:?}: `cordctl peers` shows their addresses")]
     NoSuchPeer(String),
     #[error("the answer can't be shown: {0}")]
-    Unshowable(#[from] serde_json::Error),
+    Unshowable(String),
+    #[error("{0}")]
+    Cluster(String),
 }
 
 impl NoAnswer {

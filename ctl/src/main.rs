@@ -1,11 +1,19 @@
-//! `cordctl`: questions to the agent or the reflector of this machine.
+//! `cordctl`: questions to the agent or the reflector of this machine, or to the cluster.
 //!
 //! ```text
-//! arguments ─► StatusRequest ─► client (status socket) ─► StatusAnswer ─► show: table, or JSON as it came
+//!            ┌─► client (status socket) ─► StatusAnswer ──────────────┐
+//! arguments ─┼─► cluster (API server): NodeStatus, resources, pods ───┼─► show: table, JSON or YAML
+//!            └─► doctor, bundle (this machine, and what else there is)┘
 //! ```
-//! It reads; it changes nothing. The exit code is 0 with an answer, 1 without one, 2 when the question was none.
+//! Where an agent runs its socket is asked, elsewhere the cluster; `--cluster` and what belongs to it asks the cluster
+//! anywhere. Nothing but a bundle's file is written. The exit code is 0 with an answer, 1 without one or with an error
+//! found by `doctor` or `ipam check`, 2 when the question was none.
 
+mod bundle;
 mod client;
+mod cluster;
+mod doctor;
+mod here;
 mod show;
 mod table;
 
@@ -13,19 +21,23 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
-use corduroy_ipc::status::{Route, RouteQuery, StatusAnswer, StatusRequest};
+use clap::{Args, Parser, Subcommand};
+use corduroy_datastore_kubernetes::Identity;
 use ipnetwork::IpNetwork;
 
 use client::{Client, NoAnswer};
+use cluster::Cluster;
+use show::Output;
 
-/// Shows what Corduroy does on this machine, and why.
+/// Where an agent's or a reflector's status socket is, unless its configuration says otherwise.
+const SOCKET: &str = "/run/corduroy/status.sock";
+
+/// Shows what Corduroy does, on this machine or in a cluster, and why.
 #[derive(Debug, Parser)]
 #[command(name = "cordctl", version, arg_required_else_help = true)]
 struct Arguments {
-    /// The status socket of the agent or the reflector.
-    #[arg(long, global = true, value_name = "PATH", default_value = "/run/corduroy/status.sock")]
-    socket: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// How to show it.
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -33,32 +45,57 @@ struct Arguments {
     question: Question,
 }
 
-/// How an answer is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// Columns for people.
-    Table,
-    /// More columns.
-    Wide,
-    /// Everything, for programs.
-    Json,
+/// Who is asked.
+#[derive(Debug, Args)]
+struct Place {
+    /// The status socket of the agent or the reflector [default: /run/corduroy/status.sock, where it is].
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Ask the cluster, on a node of it, too.
+    #[arg(long, global = true, conflicts_with = "socket")]
+    cluster: bool,
+    /// The kubeconfig to reach the cluster by [default: as kubectl].
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "socket")]
+    kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig.
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "socket")]
+    context: Option<String>,
+}
+
+impl Place {
+    fn socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| PathBuf::from(SOCKET))
+    }
+
+    fn identity(&self) -> Identity {
+        Identity { kubeconfig: self.kubeconfig.clone(), context: self.context.clone() }
+    }
+
+    fn is_cluster(&self) -> bool {
+        let asked = self.cluster || self.kubeconfig.is_some() || self.context.is_some();
+        asked || self.socket.is_none() && !PathBuf::from(SOCKET).exists()
+    }
 }
 
 #[derive(Debug, Subcommand)]
 enum Question {
-    /// How is this node: sessions, kernel, pods, what needs a look.
+    /// How is this node, or how are all nodes of the cluster: sessions, kernel, pods, what needs a look.
     Status,
     /// The BGP peers, their sessions and routes.
     Peers {
         /// Only this one.
         address: Option<String>,
+        /// Only those of this node of the cluster.
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
     },
-    /// The routes the speaker has, path by path.
-    Routes(Routes),
-    /// Why a prefix is as it is: whose it is, each path and what put it out, the kernel, who is told.
+    /// The routes the speaker of this node has, path by path.
+    Routes(here::Routes),
+    /// Why a prefix is as it is: whose it is, each path and what put it out, the kernel, who is told. Of a cluster:
+    /// pool, block, pod and node of an address, and who announces it.
     Explain {
         /// A prefix, or an address, which is looked up by longest match.
-        #[arg(value_parser = prefix)]
+        #[arg(value_parser = here::prefix)]
         prefix: IpNetwork,
     },
     /// Addresses: pools, blocks, who has what.
@@ -66,42 +103,36 @@ enum Question {
         #[command(subcommand)]
         what: IpamQuestion,
     },
+    /// What is wrong with this machine as a node, and what to do about it.
+    Doctor(Root),
+    /// An archive of everything an engineer asks for, without secrets.
+    SupportBundle {
+        /// The file to write [default: corduroy-support-TIME.tar.gz].
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        root: Root,
+    },
 }
 
-#[derive(Debug, clap::Args)]
-struct Routes {
-    /// Only this prefix and what is inside it.
-    #[arg(value_parser = prefix)]
-    prefix: Option<IpNetwork>,
-    /// Only routes from this peer, as they came.
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "to")]
-    from: Option<String>,
-    /// Only routes that are sent to this peer, as they are sent.
-    #[arg(long, value_name = "ADDRESS")]
-    to: Option<String>,
-    /// Only the best.
-    #[arg(long)]
-    best: bool,
+#[derive(Debug, Args)]
+struct Root {
+    /// Where the node's files are: /host in a pod that `kubectl debug node/NAME` made.
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum IpamQuestion {
-    /// Pools, the blocks of all nodes, and the addresses in use on this one.
+    /// Pools, the blocks of all nodes, and the addresses in use.
     Show,
 }
 
-fn prefix(text: &str) -> Result<IpNetwork, String> {
-    text.parse()
-        .map_err(|_| "a prefix such as 10.244.0.0/26 or fd00:244::/122, or an address, is wanted".to_owned())
-}
-
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let client = Client::new(&arguments.socket);
-    match answer(&client, arguments.question, arguments.output) {
+    let Arguments { place, output, question } = Arguments::parse();
+    match answer(&place, question, output) {
         // Whoever reads may have read enough.
-        Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
+        Ok((text, code)) => match std::io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => code,
             Err(_) => ExitCode::FAILURE,
         },
         Err(why) => {
@@ -111,59 +142,50 @@ fn main() -> ExitCode {
     }
 }
 
-fn answer(client: &Client<'_>, question: Question, output: Output) -> Result<String, NoAnswer> {
-    let wide = output == Output::Wide;
-    let json = output == Output::Json;
-    match question {
-        Question::Status => match client.ask(StatusRequest::Status)? {
-            StatusAnswer::Status(status) if json => show::json(&status),
-            StatusAnswer::Status(status) => Ok(show::status(&status)),
-            other => Err(NoAnswer::unexpected(other)),
-        },
-        Question::Peers { address } => match client.ask(StatusRequest::Peers)? {
-            StatusAnswer::Peers { mut peers } => {
-                if let Some(wanted) = address {
-                    peers.retain(|peer| peer.address == wanted);
-                    if peers.is_empty() {
-                        return Err(NoAnswer::NoSuchPeer(wanted));
-                    }
-                }
-                if json { show::json(&peers) } else { Ok(show::peers(&peers, wide)) }
-            }
-            other => Err(NoAnswer::unexpected(other)),
-        },
-        Question::Routes(routes) => {
-            let rows = all_routes(client, routes)?;
-            if json { show::json(&rows) } else { Ok(show::routes(&rows, wide)) }
+fn answer(place: &Place, question: Question, output: Output) -> Result<(String, ExitCode), NoAnswer> {
+    let socket = place.socket();
+    let client = Client::new(&socket);
+    let code = |is_bad: bool| if is_bad { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    let text = match question {
+        Question::Doctor(Root { root }) => {
+            let checks = doctor::judge(&doctor::gather(&root, &client));
+            let text = output.show(&checks, |checks, _| doctor::show(checks))?;
+            return Ok((text, code(doctor::has_errors(&checks))));
         }
-        Question::Explain { prefix } => match client.ask(StatusRequest::Explain { net: prefix })? {
-            StatusAnswer::Explain(why) if json => show::json(&why),
-            StatusAnswer::Explain(why) => Ok(show::explanation(&why)),
-            other => Err(NoAnswer::unexpected(other)),
-        },
-        Question::Ipam { what: IpamQuestion::Show } => match client.ask(StatusRequest::Ipam)? {
-            StatusAnswer::Ipam(ipam) if json => show::json(&ipam),
-            StatusAnswer::Ipam(ipam) => Ok(show::ipam(&ipam)),
-            other => Err(NoAnswer::unexpected(other)),
-        },
-    }
+        Question::SupportBundle { file, root: Root { root } } => {
+            bundle::write(file, &client, Cluster::connect(&place.identity()), &root)?
+        }
+        Question::Peers { address, node: Some(node) } => {
+            let cluster = Cluster::connect(&place.identity())?;
+            of_cluster(&cluster, Question::Peers { address, node: Some(node) }, output)?
+        }
+        Question::Routes(routes) => here::routes(&client, routes, output, place.is_cluster())?,
+        question if place.is_cluster() => {
+            of_cluster(&Cluster::connect(&place.identity())?, question, output)?
+        }
+        question => here::answer(&client, question, output)?,
+    };
+    Ok((text, ExitCode::SUCCESS))
 }
 
-/// Page after page.
-fn all_routes(client: &Client<'_>, wanted: Routes) -> Result<Vec<Route>, NoAnswer> {
-    let Routes { prefix, from, to, best } = wanted;
-    let mut query = RouteQuery { within: prefix, from, to, best, after: None, limit: 0 };
-    let mut all = Vec::new();
-    loop {
-        match client.ask(StatusRequest::Routes(query.clone()))? {
-            StatusAnswer::Routes(page) => {
-                all.extend(page.routes);
-                if page.next.is_none() {
-                    return Ok(all);
-                }
-                query.after = page.next;
-            }
-            other => return Err(NoAnswer::unexpected(other)),
+/// What the cluster answers.
+fn of_cluster(cluster: &Cluster, question: Question, output: Output) -> Result<String, NoAnswer> {
+    match question {
+        Question::Status => {
+            output.show(&cluster::nodes::nodes(cluster)?, |rows, wide| cluster::nodes::show(rows, wide))
+        }
+        Question::Peers { address, node } => {
+            let reports = cluster.reports()?;
+            let (all, left_out) = cluster::peers::sessions(reports, node.as_deref(), address.as_deref());
+            output.show(&all, |all, _| cluster::peers::show(all, left_out))
+        }
+        Question::Explain { prefix } => output
+            .show(&cluster::address::explain(cluster, prefix.ip())?, |known, _| {
+                cluster::address::show(known)
+            }),
+        Question::Ipam { .. } => output.show(&cluster::ipam::usage(cluster)?, cluster::ipam::show),
+        Question::Routes(_) | Question::Doctor(_) | Question::SupportBundle { .. } => {
+            Err(NoAnswer::Failed("this is asked of a node".to_owned()))
         }
     }
 }
@@ -180,8 +202,20 @@ mod tests {
     fn options_stand_before_or_behind_the_question() {
         for line in ["cordctl -o json --socket /s peers", "cordctl peers -o json --socket /s"] {
             let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
-            assert_eq!((arguments.output, arguments.socket.to_str()), (Output::Json, Some("/s")));
+            assert_eq!((arguments.output, arguments.place.socket().to_str()), (Output::Json, Some("/s")));
+            assert!(!arguments.place.is_cluster());
         }
+    }
+
+    #[test]
+    fn a_kubeconfig_or_context_means_the_cluster() {
+        for line in
+            ["cordctl --kubeconfig /k status", "cordctl status --context c", "cordctl --cluster status"]
+        {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert!(arguments.place.is_cluster(), "{line}");
+        }
+        assert!(refusal("cordctl --socket /s --cluster status").contains("cannot be used with"));
     }
 
     #[test]
@@ -192,8 +226,8 @@ mod tests {
 
     #[test]
     fn an_unknown_output_is_refused_with_what_is_allowed() {
-        let why = refusal("cordctl peers -o yaml");
-        assert!(why.contains("yaml") && why.contains("table, wide, json"), "{why}");
+        let why = refusal("cordctl peers -o xml");
+        assert!(why.contains("xml") && why.contains("table, wide, json, yaml"), "{why}");
     }
 
     #[test]

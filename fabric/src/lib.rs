@@ -4,6 +4,7 @@
 //! Event ─► Model ─┬─► peering::peering       who peers with whom, filters, passwords ─► bgp::Config
 //!                 ├─► blocks                 which node owns which block, which pools are in force
 //!                 ├─► originate              what a node announces, with which communities
+//!                 ├─► check                  whether addresses, blocks, pools and pods fit together
 //!                 ├─► encapsulation          whether packets between two nodes are wrapped
 //!                 └─► status                 the same for people, with what the speaker knows ─► cordctl
 //! Config in force, Config wanted ─► transition ─► Config that loses no packet on the way (driven by sessions)
@@ -16,6 +17,7 @@
 #![warn(missing_docs)]
 
 pub mod blocks;
+pub mod check;
 mod encapsulation;
 mod model;
 pub mod originate;

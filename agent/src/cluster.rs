@@ -15,12 +15,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use corduroy_agent_core::caretaker::Owner;
 use corduroy_agent_core::me::{Membership, Reported};
 use corduroy_datastore_kubernetes::{Access, ConnectError, Kubernetes, Node, NodeView, NodeWatch};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::caretaker::{self, Duties};
+use crate::config::ClusterStore;
 use crate::feed::Place;
 use crate::report::{self, Reports};
 use crate::view::Asker;
@@ -91,6 +94,7 @@ pub struct AnotherNode {
 pub struct Cluster {
     kubernetes: Kubernetes,
     name: String,
+    duties: Duties,
     watch: NodeWatch,
     path: PathBuf,
     kept: Kept,
@@ -104,13 +108,9 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ConnectError`]: there is no way to an API server.
-    pub async fn join(
-        kubeconfig: Option<PathBuf>,
-        name: &str,
-        state_dir: &Path,
-    ) -> Result<Self, ConnectError> {
-        let kubernetes =
-            Kubernetes::connect(&Access { kubeconfig, namespace: None, node: Some(name.to_owned()) }).await?;
+    pub async fn join(store: &ClusterStore, name: &str, state_dir: &Path) -> Result<Self, ConnectError> {
+        let (kubeconfig, node) = (store.kubeconfig.clone(), Some(name.to_owned()));
+        let kubernetes = Kubernetes::connect(&Access { kubeconfig, namespace: None, node }).await?;
         let mut watch = kubernetes.watch_node(name);
         let path = state_dir.join("node.json");
         let former = Kept::load(&path);
@@ -133,7 +133,8 @@ impl Cluster {
                 }
             }
         };
-        Ok(Self { kubernetes, name: name.to_owned(), watch, path, kept, told: false, reports: None })
+        let (name, duties) = (name.to_owned(), store.duties.clone());
+        Ok(Self { kubernetes, name, duties, watch, path, kept, told: false, reports: None })
     }
 
     /// Our identity.
@@ -152,6 +153,12 @@ impl Cluster {
     #[must_use]
     pub fn datastore(&self) -> Place {
         Place::Cluster { kubernetes: self.kubernetes.clone(), answers: self.watch.view().known }
+    }
+
+    /// Stands for election as the one that takes care of what belongs to no node.
+    pub fn stand_for_caretaker(&self, asker: Asker, seed: u64) {
+        let me = Owner { node: self.name.clone(), uid: self.kept.uid.clone() };
+        caretaker::start(self.kubernetes.clone(), asker, self.duties.clone(), me, seed);
     }
 
     /// What the cluster says of us next. Safe to drop and call again.

@@ -17,6 +17,11 @@ use corduroy_fabric::peering;
 use corduroy_kernel::LinkName;
 use ipnetwork::IpNetwork;
 
+mod cluster;
+
+pub use cluster::ClusterStore;
+use cluster::KubernetesFile;
+
 /// Where the file is unless somebody says otherwise.
 pub const PATH: &str = "/etc/corduroy/agent.yaml";
 
@@ -54,9 +59,8 @@ pub struct Config {
 pub enum Store {
     /// In files of this directory.
     File(PathBuf),
-    /// In the API server of a Kubernetes cluster, found by this kubeconfig; `None`: by the service account of the pod
-    /// this process runs in.
-    Kubernetes(Option<PathBuf>),
+    /// In the API server of a Kubernetes cluster.
+    Kubernetes(ClusterStore),
 }
 
 /// Why there is no configuration.
@@ -145,14 +149,6 @@ raw! {
         file: FileStoreFile = "file",
         /// A cluster.
         kubernetes: KubernetesFile = "kubernetes",
-    }
-}
-
-raw! {
-    /// `datastore.kubernetes:`.
-    pub struct KubernetesFile {
-        /// How to get there; else the service account of the pod.
-        kubeconfig: String = "kubeconfig",
     }
 }
 
@@ -318,11 +314,11 @@ fn datastore(file: &File, report: &mut Report) -> Store {
     report.within("datastore", |r| match (file, kubernetes) {
         (Some(_), Some(_)) => {
             r.refuse_field("kubernetes", quoted("set beside file"), "one datastore: file or kubernetes");
-            Store::Kubernetes(None)
+            Store::Kubernetes(ClusterStore::default())
         }
-        (None, Some(kubernetes)) => r.within("kubernetes", |r| {
-            Store::Kubernetes(absolute("kubeconfig", kubernetes.kubeconfig.as_ref(), r))
-        }),
+        (None, Some(kubernetes)) => {
+            Store::Kubernetes(r.within("kubernetes", |r| cluster::check(&kubernetes, r)))
+        }
         (file, None) => {
             let path = file.and_then(|file| file.path);
             Store::File(r.within("file", |r| directory("path", path.as_ref(), "/etc/corduroy/datastore", r)))

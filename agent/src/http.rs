@@ -88,6 +88,7 @@ struct Node {
     pods: IntGauge,
     failed: IntGauge,
     addresses: IntGaugeVec,
+    pools: IntGaugeVec,
 }
 
 struct Kernel {
@@ -134,6 +135,7 @@ impl Metrics {
             pods: make.one("pods", "Attachments that are wired.")?,
             failed: make.one("cni_failed_total", "CNI requests that failed since the start.")?,
             addresses: make.many("ipam_addresses", "Addresses of this node's blocks.", &["state"])?,
+            pools: make.many("ipam_pool_blocks", "Blocks of a pool, of all nodes.", &["pool", "state"])?,
         };
         let kernel = Kernel {
             routes: make.one("kernel_routes", "Routes of ours in the kernel.")?,
@@ -187,6 +189,15 @@ impl Node {
         }
         for (state, count) in [("used", used), ("resting", resting), ("free", free), ("withheld", withheld)] {
             self.addresses.with_label_values(&[state]).set(count);
+        }
+        // One that was deleted is no pool with nothing in it.
+        self.pools.reset();
+        for (name, pool) in model.pools() {
+            let capacity = corduroy_fabric::blocks::capacity(model, pool);
+            let free = capacity.blocks.saturating_sub(capacity.claimed);
+            for (state, count) in [("claimed", capacity.claimed), ("free", free)] {
+                self.pools.with_label_values(&[name.as_str(), state]).set(number(count));
+            }
         }
     }
 }

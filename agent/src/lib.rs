@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`run`] | the only loop: joins all of them |
 //! | [`cluster`] | who we are, where a Kubernetes cluster says so |
+//! | [`caretaker`] | what one agent at a time does for the whole cluster |
 //! | [`feed`], [`snapshot`] | resources, from the datastore or from what the former run knew |
 //! | [`kernel`], [`audit`] | plans and readings, on a thread of their own; when all is read again |
 //! | [`bgp`] | the speaker's driver, on a thread of its own |
@@ -18,6 +19,7 @@
 
 pub mod audit;
 pub mod bgp;
+pub mod caretaker;
 pub mod cluster;
 pub mod cni_server;
 pub mod config;

@@ -107,8 +107,8 @@ async fn identify(config: &Config) -> Result<(String, feed::Place, Option<Cluste
         Store::File(dir) => {
             Ok((identity::identity(&config.state_dir)?, feed::Place::Directory(dir.clone()), None))
         }
-        Store::Kubernetes(kubeconfig) => {
-            let cluster = Cluster::join(kubeconfig.clone(), &config.node, &config.state_dir).await;
+        Store::Kubernetes(store) => {
+            let cluster = Cluster::join(store, &config.node, &config.state_dir).await;
             let cluster = cluster.context("datastore.kubernetes")?;
             Ok((cluster.uid().to_owned(), cluster.datastore(), Some(cluster)))
         }

@@ -100,6 +100,7 @@ pub async fn run(beginning: Beginning) -> Result<(), RunError> {
     status::serve(&config.run("status.sock"), asker.clone()).map_err(|why| socket("status socket", why))?;
     if let Some(cluster) = &mut cluster {
         cluster.report(asker.clone(), seed);
+        cluster.stand_for_caretaker(asker.clone(), seed);
     }
     if let Some(address) = config.metrics {
         let listening = http::serve(address, asker).await;

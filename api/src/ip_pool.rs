@@ -7,6 +7,7 @@ use crate::meta::{Kind, Metadata};
 use crate::raw::raw;
 use crate::report::{Report, quoted};
 use crate::resource::Checked;
+use crate::schema::crd::ConditionSpec;
 use crate::selector::Selector;
 
 /// A pool, checked. Whether it overlaps another pool is not its own to know: `fabric` judges that.
@@ -110,6 +111,22 @@ raw! {
         .rule_at("ipipMode", ONE_ENCAPSULATION, "Never when vxlanMode is not Never: a pool has one encapsulation")
         .rule_at("ipipMode", IPIP_IS_V4, "Never for an IPv6 pool: IPIP carries IPv4; use vxlanMode")
         .rule_at("namespaceSelector", NO_TUNNELS, TUNNELS_ARE_OF_NO_NAMESPACE)
+}
+
+raw! {
+    /// `status:` of an IPPool. The caretaker writes it, on change.
+    pub struct IpPoolStatusSpec {
+        /// How many addresses it has; 9223372036854775807 stands for more, too.
+        addresses: u64 = "addresses",
+        /// How many blocks it has; 9223372036854775807 stands for more, too.
+        blocks: u64 = "blocks",
+        /// How many of them nodes have claimed.
+        blocks_claimed: u64 = "blocksClaimed",
+        /// How many of them are left to claim.
+        blocks_free: u64 = "blocksFree",
+        /// What holds of it at present. InForce: nodes may claim blocks of it.
+        conditions: Vec<ConditionSpec> = "conditions" => .most(16).keyed("type"),
+    }
 }
 
 impl Checked for IpPool {

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod admission;
+mod caretaker;
 mod cluster;
 mod command;
 mod control;

@@ -11,6 +11,7 @@
 //! | [`Former`] | which routes of a former run still stay |
 //! | `wiring` | when a pod is in the kernel, or out of it |
 //! | `tunnels` | which tunnel addresses are needed, and which are declared to others |
+//! | `farewell` | when a node that was removed gives back what it has |
 //! | `own_node` | what is written of this node |
 //! | `sessions` | what the speaker is to be |
 //! | `announcer` | what is announced: only what forwards |
@@ -42,6 +43,7 @@ mod announcer;
 mod conditions;
 mod course;
 mod endpoint_side;
+mod farewell;
 mod gate;
 mod intake;
 mod io;

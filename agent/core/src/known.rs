@@ -47,6 +47,8 @@ pub struct Known {
     pub learned: Learned,
     /// The pods of this node.
     pub pods: Pods,
+    /// The cluster has this node no more, and nothing runs here that needs the network: what it has goes back.
+    pub retired: bool,
 }
 
 impl Known {
@@ -59,6 +61,7 @@ impl Known {
             pools: Vec::new(),
             owned: BTreeSet::new(),
             facts: Facts::default(),
+            retired: false,
             me,
             learned: Learned::default(),
             pods: Pods::default(),

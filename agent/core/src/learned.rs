@@ -66,6 +66,13 @@ impl Learned {
         self.routes.get(&net)
     }
 
+    /// Is this prefix learned, or a part of it?
+    #[must_use]
+    pub fn has_within(&self, net: Net) -> bool {
+        // In order, what a prefix contains stands right behind it.
+        self.routes.range(net..).next().is_some_and(|(first, _)| net.contains(*first))
+    }
+
     /// Every learned prefix in order.
     pub fn nets(&self) -> impl Iterator<Item = Net> + '_ {
         self.routes.keys().copied()

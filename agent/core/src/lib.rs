@@ -17,6 +17,7 @@
 //!   restart, a lost event and a recomputation of everything all end in the same place.
 //! * `reconcile` compares that with the kernel's state, key by key, and makes a plan: referents first, removals
 //!   in reverse, a slice at a time, endpoints before the bulk of learned routes.
+//! * `caretaker` is what one agent at a time does for all of them; it has inputs of its own.
 //! * `agent` joins them: inputs in, outputs out, no decision of its own.
 //! * `report` says what is told to the cluster of this node, and when.
 //!
@@ -24,6 +25,7 @@
 #![warn(missing_docs)]
 
 pub mod agent;
+pub mod caretaker;
 pub mod convert;
 pub mod desired;
 pub mod endpoints;

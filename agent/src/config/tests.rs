@@ -97,9 +97,11 @@ fn blocks_are_claimed_or_given_by_a_cluster() {
 #[test]
 fn a_cluster_is_one_datastore_and_files_are_another() {
     let store = |text: &str| read(text).map(|config| config.datastore);
-    assert_eq!(store("datastore: {kubernetes: {}}\n"), Ok(Store::Kubernetes(None)));
+    assert_eq!(store("datastore: {kubernetes: {}}\n"), Ok(Store::Kubernetes(ClusterStore::default())));
     let outside = store("datastore: {kubernetes: {kubeconfig: /etc/corduroy/kubeconfig}}\n");
-    assert_eq!(outside, Ok(Store::Kubernetes(Some("/etc/corduroy/kubeconfig".into()))));
+    let kubeconfig = Some("/etc/corduroy/kubeconfig".into());
+    let duties = crate::caretaker::Duties::default();
+    assert_eq!(outside, Ok(Store::Kubernetes(ClusterStore { kubeconfig, duties })));
     let both = store("datastore: {kubernetes: {}, file: {path: /a}}\n").unwrap_err();
     assert!(
         both.contains("datastore.kubernetes: \"set beside file\" is not allowed: one datastore"),
@@ -107,4 +109,32 @@ fn a_cluster_is_one_datastore_and_files_are_another() {
     );
     let relative = store("datastore: {kubernetes: {kubeconfig: config}}\n").unwrap_err();
     assert!(relative.contains("datastore.kubernetes.kubeconfig: \"config\" is not allowed"), "{relative}");
+}
+
+#[test]
+fn a_caretaker_is_told_how_to_behave_in_time_and_in_pools() {
+    let duties = |text: &str| {
+        read(&format!("datastore: {{kubernetes: {{{text}}}}}\n")).map(|config| match config.datastore {
+            Store::Kubernetes(store) => store.duties,
+            Store::File(path) => panic!("files in {}", path.display()),
+        })
+    };
+    let told = duties("caretaker: {enabled: false, lease: 3s, interval: 1s, patience: 2m}, defaultPools: []");
+    let told = told.unwrap();
+    assert!(!told.settings.enabled);
+    let times = [told.settings.term, told.settings.interval, told.settings.patience];
+    assert_eq!(times.map(|time| time.as_secs()), [3, 1, 120]);
+    assert_eq!(told.default_pools, Some(Vec::new()));
+    let pools = duties("defaultPools: [10.244.0.0/16, 'fd00::/56']").unwrap().default_pools.unwrap();
+    assert_eq!(pools.len(), 2);
+    for (text, field) in [
+        ("caretaker: {lease: 1s}", "datastore.kubernetes.caretaker.lease"),
+        ("caretaker: {patience: never}", "datastore.kubernetes.caretaker.patience"),
+        ("caretaker: {eager: true}", "datastore.kubernetes.caretaker.eager"),
+        ("defaultPools: [10.244.0.1/16]", "datastore.kubernetes.defaultPools[0]"),
+        ("defaultPools: [10.1.0.0/16, 10.2.0.0/16]", "datastore.kubernetes.defaultPools[1]"),
+    ] {
+        let refused = duties(text).unwrap_err();
+        assert!(refused.contains(field), "{text}: {refused}");
+    }
 }

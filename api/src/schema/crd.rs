@@ -7,7 +7,7 @@ use crate::bgp_configuration::BgpConfiguration;
 use crate::bgp_filter::BgpFilter;
 use crate::bgp_peer::BgpPeer;
 use crate::fabric_node::FabricNode;
-use crate::ip_pool::IpPool;
+use crate::ip_pool::{IpPool, IpPoolStatusSpec};
 use crate::ip_reservation::IpReservation;
 use crate::ipam_block::IpamBlock;
 use crate::meta::Kind;
@@ -105,6 +105,9 @@ const POOL: Naming = Naming {
         ("VXLAN", "string", ".spec.vxlanMode"),
         ("NAT", "boolean", ".spec.natOutgoing"),
         ("Disabled", "boolean", ".spec.disabled"),
+        ("In-Force", "string", ".status.conditions[?(@.type=='InForce')].status"),
+        ("Blocks", "integer", ".status.blocks"),
+        ("Free", "integer", ".status.blocksFree"),
     ],
     selectable: &[],
 };
@@ -219,9 +222,17 @@ fn schema<T: Checked>(about: &str) -> Schema {
         // The name is named so that a rule may point at it.
         ("metadata", String::new(), Schema::object(vec![("name", String::new(), Schema::text())])),
         ("spec", "What is wanted.".to_owned(), spec),
-        ("status", "What became of it.".to_owned(), StatusSpec::schema()),
+        ("status", "What became of it.".to_owned(), status(T::KIND)),
     ])
     .described(about)
+}
+
+/// What a kind says of itself beyond conditions.
+fn status(kind: Kind) -> Schema {
+    match kind {
+        Kind::IpPool => IpPoolStatusSpec::schema(),
+        _ => StatusSpec::schema(),
+    }
 }
 
 /// Two objects for one block would be two owners of it: the name is what the datastore keeps unique.

@@ -19,9 +19,11 @@
 //!
 //! The rights needed: get, list and watch on each of our kinds, and create, patch and delete on those that are written;
 //! get and watch on the Secrets that are named; list and watch on Namespaces, on Pods (asked for with this node's name
-//! only) and on the own Node, and patch on its status; create and patch on NodeStatuses and Events.
+//! only) and on the own Node, and patch on its status; create and patch on NodeStatuses and Events. What [`Commons`]
+//! needs stands in docs/datastore.md.
 #![warn(missing_docs)]
 
+mod commons;
 mod definitions;
 mod events;
 mod keep;
@@ -46,6 +48,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+pub use commons::{BoundPod, Commons, CommonsError, Lease, LeaseWrite, PoolStanding, timestamp};
 pub use events::{Announcement, Regarding};
 pub use node::{Node, NodeAddress, NodeError, NodeView, NodeWatch};
 pub use node_status::NotReported;
@@ -115,6 +118,12 @@ impl Kubernetes {
     #[must_use]
     pub fn watch_node(&self, name: &str) -> NodeWatch {
         NodeWatch::start(self.inner.server.clone(), &self.inner.runtime, name)
+    }
+
+    /// What belongs to the cluster as a whole.
+    #[must_use]
+    pub fn commons(&self) -> Commons {
+        Commons::new(self.inner.server.clone(), self.inner.namespace.clone())
     }
 
     /// Says that the network of a node works: its condition NetworkUnavailable becomes False, which takes the taint off

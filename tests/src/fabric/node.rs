@@ -25,6 +25,12 @@ impl Node {
         Self::with(host, name, &format!("datastore:\n  file:\n    path: {}\n", store.display()))
     }
 
+    /// A host of a cluster, but without kubelet; `kubernetes` is that part of its agent's configuration, in one line.
+    #[must_use]
+    pub fn in_cluster(host: Namespace, name: &str, kubernetes: &str) -> Self {
+        Self::with(host, name, &format!("datastore: {{kubernetes: {kubernetes}}}\n"))
+    }
+
     /// With this in its agent's configuration, beside what only its place decides.
     pub(super) fn with(host: Namespace, name: &str, more: &str) -> Self {
         let run = host.dir().join("run");

@@ -7,7 +7,7 @@ use super::image::Image;
 use super::kubectl::Kubectl;
 use super::machine::Machine;
 use super::{DNS, PATIENCE, program};
-use crate::fabric::{Fabric, Segment};
+use crate::fabric::{Fabric, Node, Pod, Segment};
 use crate::{Namespace, eventually};
 
 /// The image of pods under test: Kubernetes' own all-round server, with a shell, curl and nc.
@@ -74,6 +74,12 @@ impl Cluster {
     #[must_use]
     pub fn router(&self) -> &Namespace {
         self.fabric.router()
+    }
+
+    /// A pod on a host that has our agent and no kubelet, wired by the plugin.
+    #[track_caller]
+    pub fn pod(&self, node: &Node, label: &str) -> Pod {
+        self.fabric.pod(node, label)
     }
 
     /// A host that is no node.

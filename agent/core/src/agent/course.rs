@@ -11,8 +11,8 @@ pub(super) struct Course {
     /// Everything was said and read: the agent acts.
     pub(super) open: bool,
     pub(super) reading: Reading,
-    /// Why pods are not served, as they were told last.
-    pub(super) told_ready: Option<Result<(), String>>,
+    /// Why pods are not served, and why no new ones are taken in, as the endpoints were told last.
+    pub(super) told_ready: Option<(Result<(), String>, Option<String>)>,
     pub(super) told_mtu: Option<u32>,
     pub(super) told_pools: bool,
     /// What is announced may have to change.

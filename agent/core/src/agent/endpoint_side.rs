@@ -7,7 +7,7 @@ use corduroy_fabric::{Sync, blocks};
 use corduroy_kernel::{IpNet, LinkName};
 use ipnetwork::IpNetwork;
 
-use super::{Agent, Note, Output, wiring};
+use super::{Agent, Note, Output, gate, wiring};
 use crate::convert;
 use crate::desired::{self, links};
 use crate::endpoints::{Input, Knowledge, Output as Wish};
@@ -72,9 +72,10 @@ impl Agent {
     }
 
     fn tell_endpoints(&mut self, now: Time) {
-        let removed = self.known.me.member == Membership::Removed;
-        if self.course.open && !removed && !std::mem::replace(&mut self.course.told_pools, true) {
-            let usable = self.usable();
+        // What a node that was removed has stays as it is until nothing here needs it.
+        let keeps = self.known.me.member == Membership::Removed && !self.known.retired;
+        if self.course.open && !keeps && !std::mem::replace(&mut self.course.told_pools, true) {
+            let usable = if self.known.retired { Vec::new() } else { self.usable() };
             let reservations = self.known.model.reservations().values();
             let reserved = reservations.flat_map(|reservation| reservation.cidrs.iter().copied()).collect();
             self.endpoints.handle(Input::Reserved(reserved), now);
@@ -124,10 +125,12 @@ impl Agent {
     }
 
     fn tell_ready(&mut self, now: Time) {
-        let ready = self.not_ready().map_or(Ok(()), Err);
-        if self.course.told_ready.as_ref() != Some(&ready) {
-            self.course.told_ready = Some(ready.clone());
-            self.endpoints.handle(Input::Ready(ready), now);
+        let ready = gate::not_serving(self).map_or(Ok(()), Err);
+        let told = (ready, gate::closed(self));
+        if self.course.told_ready.as_ref() != Some(&told) {
+            self.course.told_ready = Some(told.clone());
+            self.endpoints.handle(Input::Closed(told.1), now);
+            self.endpoints.handle(Input::Ready(told.0), now);
         }
     }
 

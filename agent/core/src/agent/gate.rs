@@ -28,11 +28,22 @@ pub(super) fn waits_for(agent: &Agent) -> Option<String> {
 
 /// Why pods can't be served; `None` when they can.
 pub(super) fn not_ready(agent: &Agent) -> Option<String> {
-    if agent.known.me.member == Membership::Removed {
-        return Some(format!("the cluster has no Node {} any more", agent.known.me.name));
-    }
-    let unwritten = || (!is_own_known(agent)).then(|| "this node's FabricNode is not written yet".to_owned());
-    waits_for(agent).or_else(unwritten).or_else(|| no_cidrs(agent))
+    closed(agent).or_else(|| not_serving(agent))
+}
+
+/// Why no new pods are taken in, though those that are here are served.
+pub(super) fn closed(agent: &Agent) -> Option<String> {
+    let is_removed = agent.known.me.member == Membership::Removed;
+    is_removed.then(|| format!("the cluster has no Node {} any more", agent.known.me.name))
+}
+
+/// Why nothing can be done for any pod.
+pub(super) fn not_serving(agent: &Agent) -> Option<String> {
+    // A FabricNode that has gone with its Node is not written again.
+    let is_unwritten = !is_own_known(agent) && closed(agent).is_none();
+    let unwritten = || is_unwritten.then(|| "this node's FabricNode is not written yet".to_owned());
+    let no_cidrs = || if closed(agent).is_some() { None } else { no_cidrs(agent) };
+    waits_for(agent).or_else(unwritten).or_else(no_cidrs)
 }
 
 /// Why the CIDRs that the cluster gives this node can't be its blocks, where they are to be.

@@ -125,6 +125,8 @@ pub enum Note {
     },
     /// The cluster has no Node of this name any more.
     Removed(String),
+    /// Nothing here needs the network any more: blocks and FabricNode go back.
+    Retired(String),
     /// Routes of a former run that nobody announced again were let go.
     Swept(usize),
     /// The datastore did not take our FabricNode.
@@ -160,6 +162,7 @@ impl Note {
             | Self::Unknown(_) => true,
             Self::Address(..)
             | Self::InSync { .. }
+            | Self::Retired(_)
             | Self::Swept(_)
             | Self::TunnelAddress(..)
             | Self::NoTunnelAddress(..)
@@ -191,6 +194,12 @@ impl fmt::Display for Note {
                 f,
                 "the cluster has no Node {node} any more: what runs here goes on, new pods are not taken in"
             ),
+            Self::Retired(node) => {
+                write!(
+                    f,
+                    "the cluster has no Node {node} and no pod is left here: its blocks and FabricNode go back"
+                )
+            }
             Self::Swept(n) => write!(f, "{n} routes of a former run were let go"),
             Self::NotWritten(why) => write!(f, "own FabricNode not written: {why}; trying again"),
             Self::TunnelAddress(dev, addr) => write!(f, "{dev} gets {addr}"),

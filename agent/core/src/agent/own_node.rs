@@ -112,6 +112,18 @@ impl OwnNode {
         Some(if there.is_some() { Write::Update(resource) } else { Write::Create(resource) })
     }
 
+    /// The write that takes it out of the datastore, where it stands in this version, unless one is under way or has
+    /// to wait.
+    pub(super) fn give_back(&mut self, there: &FabricNode, now: Time) -> Option<Write> {
+        self.again = self.again.filter(|again| now < *again);
+        let version = there.metadata.resource_version.clone()?;
+        if self.writing || self.again.is_some() {
+            return None;
+        }
+        (self.writing, self.news) = (true, false);
+        Some(Write::Delete { key: key(&there.metadata.name), version: Version(version) })
+    }
+
     /// What became of the write.
     pub(super) fn finished(&mut self, result: &Result<Version, WriteError>, now: Time) {
         self.writing = false;

@@ -7,7 +7,7 @@ use corduroy_fabric::{originate, peering};
 
 use super::announcer::Word;
 use super::reading::Extent;
-use super::{Agent, HOLD, Note, Output, Read, conditions, gate, intake, own_node, tunnels};
+use super::{Agent, HOLD, Note, Output, Read, conditions, farewell, gate, intake, own_node, tunnels};
 use crate::me::Membership;
 use crate::{convert, former};
 
@@ -15,6 +15,7 @@ use crate::{convert, former};
 pub(super) fn settle(agent: &mut Agent, now: Time) {
     open(agent, now);
     agent.serve_endpoints(now);
+    farewell::settle(agent, now);
     if agent.course.open {
         write_own_node(agent, now);
         if gate::is_own_known(agent) {

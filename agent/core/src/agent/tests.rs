@@ -216,3 +216,46 @@ fn a_node_whose_blocks_the_cluster_gives_says_what_is_wrong_with_them() {
     world.agent.handle(Input::Member(member("10.1.7.0/24")), Time(4));
     assert!(world.agent.not_ready().unwrap().contains("overlap 10.1.7.0/26, which node b has"));
 }
+
+/// Lets time pass to the next deletion that is asked for, and lets it succeed.
+fn deleted(world: &mut World) -> String {
+    for _ in 0..200 {
+        while let Some(output) = world.agent.poll() {
+            match output {
+                Output::Write(write) => {
+                    let Write::Delete { key, version } = *write else { continue };
+                    world.agent.handle(Input::Written { key: key.clone(), result: Ok(version) }, Time(3));
+                    world.agent.handle(Input::Datastore(vec![Event::Gone(key.clone())]), Time(3));
+                    return key.to_string();
+                }
+                Output::Apply(plan) => {
+                    let results = plan.ops.iter().map(|_| Ok(())).collect();
+                    world.agent.handle(Input::Applied(results), Time(3));
+                }
+                Output::Withdraw(net) => world.said.push(format!("-{net}")),
+                _ => {}
+            }
+        }
+        let next = world.agent.next_timeout().expect("nothing is waited for");
+        world.agent.handle(Input::Timeout, next);
+    }
+    panic!("nothing is deleted");
+}
+
+#[test]
+fn a_node_removed_from_its_cluster_gives_back_what_it_has_once_its_last_pod_has_gone() {
+    let mut world = World::of(Membership::Of(Reported::default()), bare_kernel());
+    world.settle();
+    let own = node("a", "192.0.2.1/24", "").at_version("7".to_owned());
+    let owned = block("10.1.0.0/26", "a").at_version("8".to_owned());
+    let puts = [own, pool("p", "10.1.0.0/16", ""), owned].into_iter().map(Event::Put);
+    let synced = WATCHED.into_iter().map(|kind| Event::InSync { kind, from: Source::Live });
+    world.agent.handle(Input::Datastore(puts.chain(synced).collect()), Time(1));
+    world.settle();
+    assert!(!world.agent.known().retired);
+    world.agent.handle(Input::Member(Membership::Removed), Time(2));
+    assert!(world.agent.known().retired);
+    assert_eq!(deleted(&mut world), "IPAMBlock/10-1-0-0-26");
+    assert_eq!(world.said, ["+10.1.0.0/26", "complete", "-10.1.0.0/26"], "withdrawn before it is given back");
+    assert_eq!(deleted(&mut world), "FabricNode/a");
+}

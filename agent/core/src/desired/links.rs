@@ -36,13 +36,15 @@ pub fn address(known: &Known, dev: LinkName, addr: std::net::IpAddr) -> Option<A
 #[must_use]
 pub fn is_wanted(known: &Known, dev: LinkName) -> bool {
     let declared = || known.nodes.get(&known.me.name).is_some_and(|node| declares(node, dev));
-    can(known, dev) && (Family::ALL.into_iter().any(|family| asks(known, dev, family)) || declared())
+    !known.retired
+        && can(known, dev)
+        && (Family::ALL.into_iter().any(|family| asks(known, dev, family)) || declared())
 }
 
 /// Does a pool of this family ask for this tunnel device, and can this node have it?
 #[must_use]
 pub fn is_asked_for(known: &Known, dev: LinkName, family: Family) -> bool {
-    asks(known, dev, family) && can(known, dev)
+    !known.retired && asks(known, dev, family) && can(known, dev)
 }
 
 /// The tunnel devices that a pool asks for and this kernel can't make.

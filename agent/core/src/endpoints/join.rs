@@ -47,6 +47,8 @@ pub(super) struct Node {
     pub(super) found: bool,
     /// Can pods be served, and if not, why?
     pub(super) ready: Result<(), String>,
+    /// Why no new pods are taken in, though those that are here are served.
+    pub(super) closed: Option<String>,
     /// The MTU of pods.
     pub(super) mtu: Option<u32>,
     /// Requests that failed since the start.
@@ -90,7 +92,7 @@ impl Endpoints {
             checks: Vec::new(),
             tombstones: Tombstones::default(),
             tunnels: Tunnels::default(),
-            node: Node { found: false, ready, mtu: None, failed: 0 },
+            node: Node { found: false, ready, closed: None, mtu: None, failed: 0 },
             journal: (boot.to_owned(), 0),
             out: VecDeque::new(),
         };
@@ -112,6 +114,7 @@ impl Endpoints {
                 }
             }
             Input::Ready(ready) => self.node.ready = ready,
+            Input::Closed(closed) => self.node.closed = closed,
             Input::Mtu(mtu) => self.node.mtu = Some(mtu),
             Input::Pools(pools) => self.ipam.set_pools(pools, now),
             Input::Reserved(cidrs) => self.ipam.set_reserved(cidrs, now),

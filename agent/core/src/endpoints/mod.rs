@@ -95,6 +95,8 @@ pub enum Input {
     Lost(LinkName),
     /// Whether kernel and datastore are in sync, so that pods can be served; else why not.
     Ready(Result<(), String>),
+    /// Why no new pods are taken in, if they are not. Those that are here are served all the same, and may go.
+    Closed(Option<String>),
     /// Octets of a packet at most, for pods whose configuration names nothing less.
     Mtu(u32),
     /// The pools this node may use, all of them.

@@ -47,10 +47,10 @@ impl Endpoints {
     pub(super) fn request(&mut self, id: RequestId, request: CniRequest, netns: Option<NetnsId>, now: Time) {
         if let CniRequest::Status = request {
             self.close(netns);
-            return match &self.node.ready {
-                Ok(()) => self.push(Output::Answer { id, answer: CniAnswer::Done }),
-                Err(why) => {
-                    let why = why.clone();
+            let refusal = self.node.ready.as_ref().err().or(self.node.closed.as_ref());
+            return match refusal.cloned() {
+                None => self.push(Output::Answer { id, answer: CniAnswer::Done }),
+                Some(why) => {
                     let failure = CniFailure::new(code::NOT_AVAILABLE, "the agent can't serve pods yet");
                     self.push(Output::Answer { id, answer: CniAnswer::Failed(failure.details(why)) });
                 }
@@ -67,6 +67,9 @@ impl Endpoints {
         while let Some(mut waiting) = queue.pop_front() {
             let start = match (&self.node.ready, &waiting.request) {
                 (Err(why), _) => Start::Wait(why.clone()),
+                (Ok(()), CniRequest::Add(_)) if self.node.closed.is_some() => {
+                    Start::Wait(self.node.closed.clone().unwrap_or_default())
+                }
                 (Ok(()), CniRequest::Add(add)) => self.start_add(&waiting, add, now),
                 (Ok(()), CniRequest::Del(del)) => self.start_del(waiting.id, del, now),
                 (Ok(()), CniRequest::Check { key, ips }) => self.start_check(&waiting, key, ips),

@@ -155,6 +155,20 @@ fn who_waits_too_long_is_told_to_try_again_later_but_a_del_is_not_forgotten() {
 }
 
 #[test]
+fn a_node_that_takes_in_no_pods_lets_those_go_that_it_has() {
+    let mut world = World::new("10.0.0.0/24");
+    let id = world.add(1);
+    world.added(id);
+    world.tell(Input::Closed(Some("the cluster has no Node a any more".into())));
+    let (add, status, del) = (world.add(2), world.ask(CniRequest::Status), world.del(1));
+    assert_eq!(world.answer(del), &CniAnswer::Done);
+    assert_eq!(world.failure(status), code::NOT_AVAILABLE);
+    world.pass(Duration::from_secs(8));
+    assert_eq!(world.failure(add), code::TRY_AGAIN_LATER);
+    assert!(world.kernel.is_empty() && world.open.is_empty());
+}
+
+#[test]
 fn status_tells_at_once_whether_an_add_could_be_served() {
     let mut world = World::new("10.0.0.0/24");
     let id = world.ask(CniRequest::Status);

@@ -89,8 +89,8 @@ pub enum NoPool {
     /// Nobody says which addresses pods are to have.
     #[error(
         "there is no IPPool, and the cluster does not say which addresses its pods are to have (no \
-         networking.podSubnet in ConfigMap kube-system/kubeadm-config): create an IPPool, or set datastore.kubernetes.defaultPools in the \
-         agent's configuration"
+         networking.podSubnet in ConfigMap kube-system/kubeadm-config): create an IPPool, or set \
+         datastore.kubernetes.defaultPools in the agent's configuration"
     )]
     Unknown,
     /// What is said is no pool.

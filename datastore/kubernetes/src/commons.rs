@@ -14,13 +14,15 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::object::{About, Collection, Page};
+use crate::object::{About, Collection, Page, Scope};
 use crate::server::{Call, Failure, Server};
 
 /// The Leases that kubelets renew.
 const KUBELETS: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 /// What kubeadm was told when it made the cluster.
 const KUBEADM: &str = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config";
+/// Of a list's objects nothing but their metadata.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 /// Says on our Lease that there has been an IPPool.
 const MARK: &str = "corduroy.dev/had-pools";
 
@@ -288,7 +290,7 @@ impl Commons {
         let body = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec,
         });
-        let call = Call { method, path: &path, body: Some((media, body)) };
+        let call = Call { method, path: &path, body: Some((media, body)), accept: None };
         let written = self.server.call::<Identity>(call).await;
         written
             .map(|lease| lease.metadata.resource_version)
@@ -304,7 +306,8 @@ impl Commons {
         let mut uids = BTreeMap::new();
         let mut from: Option<String> = None;
         loop {
-            let page = self.server.metadata::<Page<Identity>>(&nodes.page(from.as_deref())).await;
+            let path = nodes.page(from.as_deref());
+            let page = self.server.call::<Page<Identity>>(Call::get(&path).accepting(Some(METADATA))).await;
             let page = page.map_err(CommonsError::of("Nodes"))?;
             uids.extend(page.items.into_iter().map(|node| (node.metadata.name, node.metadata.uid)));
             if page.metadata.r#continue.is_empty() {
@@ -342,7 +345,7 @@ impl Commons {
     /// # Errors
     /// They can't be listed.
     pub async fn pools(&self) -> Result<Vec<PoolStanding>, CommonsError> {
-        let pools = Collection::of(Kind::IpPool, &self.namespace);
+        let pools = pools();
         let mut all = Vec::new();
         let mut from: Option<String> = None;
         loop {
@@ -371,12 +374,12 @@ impl Commons {
         status: &IpPoolStatusSpec,
     ) -> Result<(), CommonsError> {
         let name = &standing.name;
-        let path = format!("{}/status", Collection::of(Kind::IpPool, &self.namespace).object(name));
+        let path = format!("{}/status", pools().object(name));
         let what = || CommonsError::of(format!("status of IPPool/{name}"));
         let status = serde_json::to_value(status).map_err(|e| what()(Failure::Silence(e.to_string())))?;
         let patch = json!({ "metadata": { "resourceVersion": standing.version }, "status": status });
         let body = Some(("application/merge-patch+json", patch));
-        let call = Call { method: Method::PATCH, path: &path, body };
+        let call = Call { method: Method::PATCH, path: &path, body, accept: None };
         self.server.call::<serde::de::IgnoredAny>(call).await.map(|_| ()).map_err(what())
     }
 
@@ -397,6 +400,10 @@ impl std::fmt::Debug for Commons {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Commons").field("namespace", &self.namespace).finish_non_exhaustive()
     }
+}
+
+fn pools() -> Collection {
+    Collection::of(Kind::IpPool, &Scope::default())
 }
 
 fn pod_subnet(text: &str) -> Option<String> {

@@ -123,7 +123,7 @@ impl Kubernetes {
     /// What belongs to the cluster as a whole.
     #[must_use]
     pub fn commons(&self) -> Commons {
-        Commons::new(self.inner.server.clone(), self.inner.namespace.clone())
+        Commons::new(self.inner.server.clone(), self.inner.scope.namespace.clone())
     }
 
     /// Says that the network of a node works: its condition NetworkUnavailable becomes False, which takes the taint off

@@ -148,18 +148,7 @@ impl Server {
 
     /// One request and its whole answer.
     pub(crate) async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, Failure> {
-        self.answer(call.request()?).await
-    }
-
-    /// Metadata of a list, without everything else of its objects.
-    pub(crate) async fn metadata<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let mut request = Call::get(path).request()?;
-        let accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-        request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(accept));
-        self.answer(request).await
-    }
-
-    async fn answer<T: DeserializeOwned>(&self, request: Request<Vec<u8>>) -> Result<T, Failure> {
+        let request = call.request()?;
         let answer = tokio::time::timeout(PATIENCE, self.client.request::<T>(request)).await;
         let late = || Failure::Silence(format!("no answer within {} s", PATIENCE.as_secs()));
         Ok(answer.map_err(|_| late())??)

@@ -261,7 +261,7 @@ impl Caretaker {
                 let in_force =
                     status.conditions.iter().flatten().find(|c| c.reason.as_deref() == Some("Overlapping"));
                 if let Some(why) = in_force.and_then(|condition| condition.message.clone()) {
-                    self.say(&format!("IPPool/{}: {why}", standing.name));
+                    self.say("Overlapping", &format!("IPPool/{}: {why}", standing.name)).await;
                 }
                 self.commons.set_pool_status(&standing, &status).await?;
             }

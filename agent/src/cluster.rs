@@ -1,13 +1,15 @@
 //! This machine as a node of a Kubernetes cluster.
 //!
 //! The cluster says who we are: our identity is the uid of the Node object of our name, the addresses it lists are
-//! those by which others look for us, and its podCIDRs may be our blocks. All this is kept in the state directory, so
-//! that an agent comes up while the API server is away. A Node of our name with another uid is another node: the
-//! agent starts anew as that one. A Node that is gone leaves us running, without taking in pods.
+//! those by which others look for us, its podCIDRs may be our blocks, and its labels and some annotations are those of
+//! our FabricNode. All this is kept in the state directory, so that an agent comes up while the API server is away. A
+//! Node of our name with another uid is another node: the agent starts anew as that one. A Node that is gone leaves us
+//! running, without taking in pods.
 //!
 //! What we say to the cluster: that the network of this node works (condition NetworkUnavailable), once pods can be
 //! served; and how this node is (NodeStatus, see `report`).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corduroy_agent_core::caretaker::Owner;
+use corduroy_agent_core::marks::{AS_NUMBER, CLUSTER_ID, Marks};
 use corduroy_agent_core::me::{Membership, Reported};
 use corduroy_datastore_kubernetes::{Access, ConnectError, Kubernetes, Node, NodeView, NodeWatch};
 use ipnetwork::IpNetwork;
@@ -44,6 +47,11 @@ struct Kept {
     v6: Option<Ipv6Addr>,
     #[serde(default)]
     pod_cidrs: Vec<IpNetwork>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    /// Those that are read.
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 impl Kept {
@@ -54,11 +62,16 @@ impl Kept {
         };
         let v4 = internal().find_map(|address| if let IpAddr::V4(v4) = address { Some(v4) } else { None });
         let v6 = internal().find_map(|address| if let IpAddr::V6(v6) = address { Some(v6) } else { None });
-        Self { uid: node.uid.clone(), v4, v6, pod_cidrs: node.pod_cidrs.clone() }
+        let is_read = |key: &String| AS_NUMBER.iter().chain(&CLUSTER_ID).any(|known| known == key);
+        let mut annotations = node.annotations.clone();
+        annotations.retain(|key, _| is_read(key));
+        let (uid, pod_cidrs, labels) = (node.uid.clone(), node.pod_cidrs.clone(), node.labels.clone());
+        Self { uid, v4, v6, pod_cidrs, labels, annotations }
     }
 
     fn membership(&self) -> Membership {
-        let mut reported = Reported { v4: self.v4, v6: self.v6, ..Reported::default() };
+        let marks = Marks::read(&self.labels, &self.annotations);
+        let mut reported = Reported { v4: self.v4, v6: self.v6, marks, ..Reported::default() };
         for cidr in &self.pod_cidrs {
             match cidr {
                 IpNetwork::V4(v4) => reported.pods_v4 = Some(*v4),

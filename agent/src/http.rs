@@ -85,6 +85,7 @@ struct Node {
     datastore: IntGaugeVec,
     rejected: IntGauge,
     announced: IntGauge,
+    services: IntGauge,
     pods: IntGauge,
     failed: IntGauge,
     addresses: IntGaugeVec,
@@ -132,6 +133,7 @@ impl Metrics {
             datastore: make.many("datastore_kind_state", "How well a kind is known.", &["kind", "state"])?,
             rejected: make.one("datastore_rejected", "Resources that can't be used as they are.")?,
             announced: make.one("announced_prefixes", "Prefixes of this node that are announced.")?,
+            services: make.one("service_prefixes", "Prefixes that this node is to announce for services.")?,
             pods: make.one("pods", "Attachments that are wired.")?,
             failed: make.one("cni_failed_total", "CNI requests that failed since the start.")?,
             addresses: make.many("ipam_addresses", "Addresses of this node's blocks.", &["state"])?,
@@ -159,6 +161,7 @@ impl Node {
     fn set(&self, view: &View<'_>) {
         self.ready.set(i64::from(view.agent.not_ready().is_none()));
         self.announced.set(number(view.agent.announced().count()));
+        self.services.set(number(view.agent.known().services.wanted().count()));
         let conditions = view.conditions();
         for (severity, name) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
             let count = conditions.iter().filter(|condition| condition.severity == severity).count();

@@ -12,7 +12,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use corduroy_api::{Metadata, Namespace, Pod, Resource, Secret, SecretValue, yaml};
+use corduroy_api::service::{EndpointSliceSpec, ServiceSpec};
+use corduroy_api::{EndpointSlice, Metadata, Namespace, Pod, Resource, Secret, SecretValue, Service, yaml};
 use corduroy_ipc::hash::stable;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,10 @@ struct Content {
     namespaces: Vec<Named>,
     #[serde(default)]
     pods: Vec<Named>,
+    #[serde(default)]
+    services: Vec<Core<ServiceSpec>>,
+    #[serde(default)]
+    slices: Vec<Core<EndpointSliceSpec>>,
 }
 
 /// What is known of an object of the cluster's core, which has no form in YAML.
@@ -52,6 +57,14 @@ impl Named {
         let Self { name, uid, labels, annotations } = self;
         Metadata { name, labels, annotations, uid, resource_version: None }
     }
+}
+
+/// An object of the cluster's core, which has no form in YAML either.
+#[derive(Debug, Serialize, Deserialize)]
+struct Core<T> {
+    /// As `namespace/name`.
+    name: String,
+    spec: T,
 }
 
 /// A secret, which has no form in YAML.
@@ -129,6 +142,13 @@ fn parse(bytes: &[u8]) -> Result<Vec<Resource>, String> {
     resources.extend(namespaces.map(|namespace| Resource::Namespace(Arc::new(namespace))));
     let pods = content.pods.into_iter().map(|named| Pod { metadata: named.metadata() });
     resources.extend(pods.map(|pod| Resource::Pod(Arc::new(pod))));
+    for Core { name, spec } in content.services {
+        resources.push(Resource::Service(Arc::new(Service { metadata: Metadata::named(name), spec })));
+    }
+    for Core { name, spec } in content.slices {
+        let slice = EndpointSlice { metadata: Metadata::named(name), spec };
+        resources.push(Resource::EndpointSlice(Arc::new(slice)));
+    }
     Ok(resources)
 }
 
@@ -145,6 +165,14 @@ pub fn text<'a>(resources: impl Iterator<Item = &'a Resource>) -> String {
             }
             Resource::Namespace(namespace) => content.namespaces.push(Named::of(&namespace.metadata)),
             Resource::Pod(pod) => content.pods.push(Named::of(&pod.metadata)),
+            Resource::Service(service) => {
+                let (name, spec) = (service.metadata.name.clone(), service.spec.clone());
+                content.services.push(Core { name, spec });
+            }
+            Resource::EndpointSlice(slice) => {
+                let (name, spec) = (slice.metadata.name.clone(), slice.spec.clone());
+                content.slices.push(Core { name, spec });
+            }
             // Every other kind has a form in YAML.
             other => content.resources.extend(other.to_yaml()),
         }
@@ -164,6 +192,8 @@ pub fn save(path: &Path, text: &str) -> Result<(), NotWritten> {
 
 #[cfg(test)]
 mod tests {
+    use corduroy_api::service::Serving;
+
     use super::*;
 
     fn resources() -> Vec<Resource> {
@@ -178,11 +208,25 @@ mod tests {
         };
         let namespace = Namespace::new(named("web"));
         let pod = Pod::new("web", named("front"));
+        let addresses =
+            ServiceSpec { cluster_ips: vec!["fd00::9".parse().unwrap()], ..ServiceSpec::default() };
+        let service = Service { metadata: Metadata::named("a/web"), spec: addresses };
+        let spec = EndpointSliceSpec {
+            service: "a/web".to_owned(),
+            ipv6: true,
+            here: Serving::Ready,
+            anywhere: Serving::Ready,
+        };
+        let slice = EndpointSlice { metadata: Metadata::named("a/web-1"), spec };
+        let (service, slice) =
+            (Resource::Service(Arc::new(service)), Resource::EndpointSlice(Arc::new(slice)));
         vec![
             pool,
             Resource::Secret(Arc::new(Secret::new("bgp", data).unwrap())),
             Resource::Namespace(Arc::new(namespace)),
             Resource::Pod(Arc::new(pod)),
+            service,
+            slice,
         ]
     }
 

@@ -8,7 +8,7 @@ use corduroy_agent_core::convert;
 use corduroy_agent_core::ipam::BlockUse;
 use corduroy_agent_core::known::WATCHED;
 use corduroy_api::IpPool;
-use corduroy_fabric::status::{kinds, owner};
+use corduroy_fabric::status::{kinds, owner, services};
 use corduroy_fabric::{blocks, encapsulation};
 use corduroy_ipc::status::{
     BgpSummary, BlockUsage, Holder, Ipam, IpamAddress, IpamBlock, IpamPool, KernelSummary, PodSummary,
@@ -81,7 +81,9 @@ async fn ask_speaker(
         StatusRequest::Explain { net } => {
             let mut explanation = speaker.explain(net).await.map_err(|error| error.to_string())?;
             let explanation = agent.ask(move |view| {
-                explanation.owner = owner(&view.agent.known().model, explanation.net.network());
+                let known = view.agent.known();
+                explanation.owner = owner(&known.model, explanation.net.network());
+                explanation.services = services(&known.model, &known.me.name, net);
                 explanation.kernel = installed(view, explanation.net);
                 Box::new(explanation)
             });

@@ -30,6 +30,29 @@ pub struct BgpConfiguration {
     pub listen_port: Option<u16>,
     /// What communities our prefixes carry, the most specific entry deciding.
     pub prefix_advertisements: Vec<PrefixAdvertisement>,
+    /// Which addresses of services are announced.
+    pub services: ServiceRanges,
+}
+
+/// Where the addresses of services are that every node announces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceRanges {
+    /// Of ClusterIPs.
+    pub cluster: Vec<IpNetwork>,
+    /// Of external IPs.
+    pub external: Vec<IpNetwork>,
+    /// Of load balancers.
+    pub load_balancer: Vec<IpNetwork>,
+    /// Load balancers' addresses are announced one by one, and their ranges are not.
+    pub load_balancer_apart: bool,
+}
+
+impl ServiceRanges {
+    /// Is nothing to be announced?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cluster.is_empty() && self.external.is_empty() && self.load_balancer.is_empty()
+    }
 }
 
 impl BgpConfiguration {
@@ -59,6 +82,8 @@ const KNOWN_COMMUNITIES: &str = "!has(self.prefixAdvertisements) || self.prefixA
      !has(p.communities) || p.communities.all(c, c.matches('^[0-9]{1,10}(:[0-9]{1,10}){1,2}$') || \
      (has(self.communities) && self.communities.exists(n, n.name == c))))";
 
+const NOT_ALL: &str = "!isCIDR(self) || cidr(self).prefixLength() > 0";
+
 raw! {
     /// `spec:` of a BGPConfiguration as it stands in YAML.
     pub struct BgpConfigurationSpec {
@@ -80,6 +105,15 @@ raw! {
         communities: Vec<NamedCommunitySpec> = "communities" => .most(64).keyed("name"),
         /// Communities for prefixes, the most specific entry deciding.
         prefix_advertisements: Vec<PrefixAdvertisementSpec> = "prefixAdvertisements" => .most(64),
+        /// Ranges of ClusterIPs that every node announces.
+        service_cluster_ips: Vec<ServiceRangeSpec> = "serviceClusterIPs" => .most(64),
+        /// Ranges of Services' external IPs that every node announces.
+        service_external_ips: Vec<ServiceRangeSpec> = "serviceExternalIPs" => .most(64),
+        /// Ranges of load balancers' addresses that every node announces.
+        service_load_balancer_ips: Vec<ServiceRangeSpec> = "serviceLoadBalancerIPs" => .most(64),
+        /// Enabled (the default): load balancers' ranges are announced. Disabled: each address by itself.
+        service_load_balancer_aggregation: String = "serviceLoadBalancerAggregation"
+            => .words(&["Enabled", "Disabled"]),
     } => .rule_at("nodeMeshPassword", MESH_HAS_PASSWORD, "left out when nodeToNodeMeshEnabled is false")
         .rule_at("nodeMeshMaxRestartTime", MESH_HAS_RESTART, "left out when nodeToNodeMeshEnabled is false")
         .rule_at("nodeMeshKeepaliveTime", &keepalive_fits("nodeMeshKeepaliveTime", "nodeMeshHoldTime"), KEEPALIVE)
@@ -106,6 +140,14 @@ raw! {
     }
 }
 
+raw! {
+    /// An item of `spec.serviceClusterIPs`, `spec.serviceExternalIPs` and `spec.serviceLoadBalancerIPs`.
+    pub struct ServiceRangeSpec {
+        /// The range. One of a single address is announced by the nodes that serve a Service with that address.
+        cidr: String = "cidr" => .required().cidr().rule(NOT_ALL, "a range, not everything there is"),
+    }
+}
+
 impl Checked for BgpConfiguration {
     const KIND: Kind = Kind::BgpConfiguration;
     type Spec = BgpConfigurationSpec;
@@ -129,6 +171,7 @@ impl Checked for BgpConfiguration {
             mesh_timers,
             listen_port: report.ranged("listenPort", spec.listen_port, 1..=65535),
             prefix_advertisements: check_advertisements(raw_ads, &names, report),
+            services: check_services(spec, report),
             metadata,
         };
         if out.mesh_enabled == Some(false) {
@@ -157,6 +200,13 @@ impl Checked for BgpConfiguration {
             listen_port: self.listen_port.map(u64::from),
             communities: None,
             prefix_advertisements: (!ads.is_empty()).then_some(ads),
+            service_cluster_ips: raw_ranges(&self.services.cluster),
+            service_external_ips: raw_ranges(&self.services.external),
+            service_load_balancer_ips: raw_ranges(&self.services.load_balancer),
+            service_load_balancer_aggregation: self
+                .services
+                .load_balancer_apart
+                .then(|| "Disabled".to_owned()),
         }
     }
 
@@ -200,6 +250,10 @@ fn check_scope(metadata: &Metadata, spec: &BgpConfigurationSpec, report: &mut Re
         ("nodeMeshMaxRestartTime", spec.mesh_max_restart_time.is_some()),
         ("nodeMeshHoldTime", spec.mesh_hold_time.is_some()),
         ("nodeMeshKeepaliveTime", spec.mesh_keepalive_time.is_some()),
+        ("serviceClusterIPs", spec.service_cluster_ips.is_some()),
+        ("serviceExternalIPs", spec.service_external_ips.is_some()),
+        ("serviceLoadBalancerIPs", spec.service_load_balancer_ips.is_some()),
+        ("serviceLoadBalancerAggregation", spec.service_load_balancer_aggregation.is_some()),
     ] {
         if set {
             report.refuse_field(field, "a value", allowed);
@@ -256,6 +310,47 @@ fn check_advertisements(
     report.within("prefixAdvertisements", |r| {
         raw.iter().enumerate().filter_map(|item| check(item, r)).collect()
     })
+}
+
+fn check_services(spec: &BgpConfigurationSpec, report: &mut Report) -> ServiceRanges {
+    let ways = [("Enabled", false), ("Disabled", true)];
+    let apart = spec.service_load_balancer_aggregation.as_ref();
+    ServiceRanges {
+        cluster: check_ranges("serviceClusterIPs", spec.service_cluster_ips.as_deref(), report),
+        external: check_ranges("serviceExternalIPs", spec.service_external_ips.as_deref(), report),
+        load_balancer: check_ranges(
+            "serviceLoadBalancerIPs",
+            spec.service_load_balancer_ips.as_deref(),
+            report,
+        ),
+        load_balancer_apart: report
+            .choice("serviceLoadBalancerAggregation", apart, &ways)
+            .unwrap_or_default(),
+    }
+}
+
+fn check_ranges(field: &str, raw: Option<&[ServiceRangeSpec]>, report: &mut Report) -> Vec<IpNetwork> {
+    let check = |(i, item): (usize, &ServiceRangeSpec), r: &mut Report| {
+        r.within(i, |r| {
+            if item.cidr.is_none() {
+                r.missing("cidr", "a CIDR");
+            }
+            let cidr = r.prefix("cidr", item.cidr.as_ref())?;
+            if cidr.prefix() == 0 {
+                // Every packet would be one to a service.
+                r.refuse_field("cidr", cidr.to_string(), "a range, not everything there is");
+                return None;
+            }
+            Some(cidr)
+        })
+    };
+    let raw = raw.unwrap_or_default();
+    report.within(field, |r| raw.iter().enumerate().filter_map(|item| check(item, r)).collect())
+}
+
+fn raw_ranges(ranges: &[IpNetwork]) -> Option<Vec<ServiceRangeSpec>> {
+    let raw = |cidr: &IpNetwork| ServiceRangeSpec { cidr: Some(cidr.to_string()) };
+    (!ranges.is_empty()).then(|| ranges.iter().map(raw).collect())
 }
 
 fn resolve(word: &str, names: &BTreeMap<String, Community>, report: &mut Report) -> Option<Community> {

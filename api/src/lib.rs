@@ -38,6 +38,7 @@ mod resource;
 pub mod schema;
 mod secret;
 mod selector;
+pub mod service;
 mod value;
 pub mod yaml;
 
@@ -59,6 +60,7 @@ pub use resource::{API_VERSION, Checked, Refused, Resource};
 pub use schema::crd::ConditionSpec;
 pub use secret::{Secret, SecretValue};
 pub use selector::{Selector, SelectorError};
+pub use service::{EndpointSlice, Service};
 pub use value::{AsNumber, Community, NotACommunity, NotAnAsNumber, cluster_id, is_host};
 
 #[cfg(test)]

@@ -29,11 +29,15 @@ pub enum Kind {
     Namespace,
     /// A pod of this node.
     Pod,
+    /// The addresses of services, out of the Kubernetes core.
+    Service,
+    /// Where the endpoints of services are, out of the Kubernetes core.
+    EndpointSlice,
 }
 
 impl Kind {
     /// Every kind, in the order in which a reader should learn of them: what others refer to comes first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Secret,
         Self::BgpFilter,
         Self::BgpConfiguration,
@@ -44,6 +48,8 @@ impl Kind {
         Self::IpPool,
         Self::IpamBlock,
         Self::Pod,
+        Self::Service,
+        Self::EndpointSlice,
     ];
 
     /// As `kind:` has it.
@@ -60,7 +66,17 @@ impl Kind {
             Self::Secret => "Secret",
             Self::Namespace => "Namespace",
             Self::Pod => "Pod",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
         }
+    }
+
+    /// Can it be written as YAML of ours? The others are the core's: referred to, or read and never written.
+    #[must_use]
+    pub fn is_ours(self) -> bool {
+        let of_the_core =
+            [Self::Secret, Self::Namespace, Self::Pod, Self::Service, Self::EndpointSlice].contains(&self);
+        !of_the_core
     }
 
     /// The kind of this name.
@@ -105,7 +121,7 @@ pub type Labels = BTreeMap<String, String>;
 /// What every resource says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// A DNS subdomain: lower-case letters, digits, `-` and `.`, at most 253 characters.
+    /// A DNS subdomain (two names with a `/` between them for an object in a namespace): lower-case letters, digits, `-` and `.`, at most 253 characters.
     pub name: String,
     /// What selectors choose by.
     pub labels: Labels,

@@ -10,8 +10,8 @@ use crate::raw::{Fields, Raw};
 use crate::report::{Invalid, Report};
 use crate::yaml::{self, SyntaxError};
 use crate::{
-    BgpConfiguration, BgpFilter, BgpPeer, FabricNode, IpPool, IpReservation, IpamBlock, Namespace, Pod,
-    Secret,
+    BgpConfiguration, BgpFilter, BgpPeer, EndpointSlice, FabricNode, IpPool, IpReservation, IpamBlock,
+    Namespace, Pod, Secret, Service,
 };
 
 /// `apiVersion` of all our kinds.
@@ -57,6 +57,10 @@ pub enum Resource {
     Namespace(Arc<Namespace>),
     /// A pod of this node. Never in YAML.
     Pod(Arc<Pod>),
+    /// The addresses of a service. Never in YAML.
+    Service(Arc<Service>),
+    /// Where a service's endpoints are. Never in YAML.
+    EndpointSlice(Arc<EndpointSlice>),
 }
 
 macro_rules! each {
@@ -72,6 +76,8 @@ macro_rules! each {
             Resource::Secret($r) => $out,
             Resource::Namespace($r) => $out,
             Resource::Pod($r) => $out,
+            Resource::Service($r) => $out,
+            Resource::EndpointSlice($r) => $out,
         }
     };
 }
@@ -91,6 +97,8 @@ impl Resource {
             Self::Secret(_) => Kind::Secret,
             Self::Namespace(_) => Kind::Namespace,
             Self::Pod(_) => Kind::Pod,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
         }
     }
 
@@ -145,7 +153,7 @@ impl Resource {
         // A spec is checked even when the name is bad, so that all violations are told at once.
         let metadata = metadata.unwrap_or_default();
         let resource = match kind {
-            None | Some(Kind::Namespace | Kind::Pod) => None,
+            None => None,
             Some(Kind::IpPool) => read_as(&fields, metadata, &mut report).map(Self::IpPool),
             Some(Kind::IpamBlock) => read_as(&fields, metadata, &mut report).map(Self::IpamBlock),
             Some(Kind::FabricNode) => read_as(&fields, metadata, &mut report).map(Self::FabricNode),
@@ -155,11 +163,8 @@ impl Resource {
             Some(Kind::BgpPeer) => read_as(&fields, metadata, &mut report).map(Self::BgpPeer),
             Some(Kind::BgpFilter) => read_as(&fields, metadata, &mut report).map(Self::BgpFilter),
             Some(Kind::IpReservation) => read_as(&fields, metadata, &mut report).map(Self::IpReservation),
-            Some(Kind::Secret) => {
-                let allowed = "a secret is not read from YAML, only referred to by name and key";
-                report.refuse_field("kind", "Secret", allowed);
-                None
-            }
+            // `read_kind` has refused it.
+            Some(Kind::Secret | Kind::Namespace | Kind::Pod | Kind::Service | Kind::EndpointSlice) => None,
         };
         report.finish(resource).map_err(|violations| Refused { key, problems: violations.0 })
     }
@@ -167,7 +172,7 @@ impl Resource {
     /// The resource as one YAML document, without `---` and without its resource version.
     ///
     /// # Errors
-    /// What is of Kubernetes' core has no form in YAML.
+    /// A resource of a kind that is not [ours](Kind::is_ours) has no form in YAML.
     pub fn to_yaml(&self) -> Result<String, SyntaxError> {
         match self {
             Self::IpPool(r) => write(&**r),
@@ -177,7 +182,11 @@ impl Resource {
             Self::BgpPeer(r) => write(&**r),
             Self::BgpFilter(r) => write(&**r),
             Self::IpReservation(r) => write(&**r),
-            Self::Secret(_) | Self::Namespace(_) | Self::Pod(_) => {
+            Self::Secret(_)
+            | Self::Namespace(_)
+            | Self::Pod(_)
+            | Self::Service(_)
+            | Self::EndpointSlice(_) => {
                 Err(SyntaxError { what: format!("a {} is not written as YAML", self.kind()), line: None })
             }
         }
@@ -185,13 +194,19 @@ impl Resource {
 }
 
 fn read_kind(fields: &Fields<'_>, report: &mut Report) -> Option<Kind> {
-    // What is of a cluster's own stands there and nowhere else.
-    let here = Kind::ALL.into_iter().filter(|kind| !matches!(kind, Kind::Namespace | Kind::Pod));
-    let names: Vec<(&str, Kind)> = here.map(|kind| (kind.name(), kind)).collect();
+    let ours = Kind::ALL.into_iter().filter(|kind| kind.is_ours());
+    let names: Vec<(&str, Kind)> = ours.map(|kind| (kind.name(), kind)).collect();
     let raw: Option<String> = fields.read("kind", report);
     if raw.is_none() {
-        let words = names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-        report.missing("kind", format!("one of {words}"));
+        report.missing(
+            "kind",
+            format!("one of {}", names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")),
+        );
+        return None;
+    }
+    if raw.as_deref() == Some(Kind::Secret.name()) {
+        let allowed = "a secret is not read from YAML, only referred to by name and key";
+        report.refuse_field("kind", "Secret", allowed);
         return None;
     }
     report.choice("kind", raw.as_ref(), &names)

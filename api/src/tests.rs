@@ -107,8 +107,7 @@ fn all_violations_of_a_resource_are_told_at_once() {
 
 #[test]
 fn a_document_that_is_no_resource_says_what_one_is() {
-    let kinds =
-        "one of Secret, BGPFilter, BGPConfiguration, FabricNode, BGPPeer, IPReservation, IPPool, IPAMBlock";
+    let kinds = "one of BGPFilter, BGPConfiguration, FabricNode, BGPPeer, IPReservation, IPPool, IPAMBlock";
     let cases = [
         ("[1, 2]", vec!["document: [1, 2] is not allowed: a mapping (`field: value` lines)".to_owned()]),
         (
@@ -354,6 +353,36 @@ fn bgp_settings_that_contradict_themselves_are_refused() {
             "spec: metadata.name \"defualt\" is not allowed: a BGPConfiguration named default or node.<node's name>"
         ]
     );
+}
+
+#[test]
+fn ranges_of_services_are_prefixes_but_not_everything() {
+    each_is_wrong(
+        "BGPConfiguration",
+        "default",
+        "",
+        &[
+            (
+                "serviceClusterIPs: [{cidr: 10.96.0.1/12}]",
+                "spec.serviceClusterIPs[0].cidr: \"10.96.0.1/12\" is not allowed: bits behind the length must be zero; \
+                 did you mean 10.96.0.0/12?",
+            ),
+            (
+                "serviceExternalIPs: [{cidr: 203.0.113.0/24}, {}]",
+                "spec.serviceExternalIPs[1].cidr: missing: a CIDR",
+            ),
+            (
+                "serviceLoadBalancerIPs: [{cidr: '::/0'}]",
+                "spec.serviceLoadBalancerIPs[0].cidr: ::/0 is not allowed: a range, not everything there is",
+            ),
+            (
+                "serviceLoadBalancerAggregation: 'No'",
+                "spec.serviceLoadBalancerAggregation: \"No\" is not allowed: one of Enabled, Disabled",
+            ),
+        ],
+    );
+    let refused = wrong("BGPConfiguration", "node.a", "serviceClusterIPs: [{cidr: 10.96.0.0/12}]");
+    assert!(refused[0].contains("only in the BGPConfiguration named default"), "{refused:?}");
 }
 
 #[test]

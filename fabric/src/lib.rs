@@ -3,6 +3,7 @@
 //! ```text
 //! Event ─► Model ─┬─► peering::peering       who peers with whom, filters, passwords ─► bgp::Config
 //!                 ├─► blocks                 which node owns which block, which pools are in force
+//!                 ├─► services               which addresses of services a node announces, and why
 //!                 ├─► originate              what a node announces, with which communities
 //!                 ├─► check                  whether addresses, blocks, pools and pods fit together
 //!                 ├─► encapsulation          whether packets between two nodes are wrapped
@@ -24,6 +25,7 @@ pub mod originate;
 pub mod peering;
 mod problem;
 pub mod reflector;
+pub mod services;
 pub mod sessions;
 pub mod status;
 pub mod transition;

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use corduroy_api::{
-    BgpConfiguration, BgpFilter, BgpPeer, Event, FabricNode, IpPool, IpReservation, IpamBlock, Key, Kind,
-    Namespace, Pod, Rejection, Resource, Secret, SecretRef, SecretValue, Source,
+    BgpConfiguration, BgpFilter, BgpPeer, EndpointSlice, Event, FabricNode, IpPool, IpReservation, IpamBlock,
+    Key, Kind, Namespace, Pod, Rejection, Resource, Secret, SecretRef, SecretValue, Service, Source,
 };
 
 type Map<T> = BTreeMap<String, Arc<T>>;
@@ -24,6 +24,8 @@ pub struct Model {
     secrets: Map<Secret>,
     namespaces: Map<Namespace>,
     pods: Map<Pod>,
+    services: Map<Service>,
+    slices: Map<EndpointSlice>,
     sync: BTreeMap<Kind, Sync>,
     rejected: BTreeMap<String, Vec<Rejection>>,
 }
@@ -99,6 +101,8 @@ impl Model {
             Resource::Secret(r) => replace(&mut self.secrets, name, r),
             Resource::Namespace(r) => replace(&mut self.namespaces, name, r),
             Resource::Pod(r) => replace(&mut self.pods, name, r),
+            Resource::Service(r) => replace(&mut self.services, name, r),
+            Resource::EndpointSlice(r) => replace(&mut self.slices, name, r),
         };
         if changed { Changed::Resource(key) } else { Changed::Nothing }
     }
@@ -116,6 +120,8 @@ impl Model {
             Kind::Secret => self.secrets.remove(name).is_some(),
             Kind::Namespace => self.namespaces.remove(name).is_some(),
             Kind::Pod => self.pods.remove(name).is_some(),
+            Kind::Service => self.services.remove(name).is_some(),
+            Kind::EndpointSlice => self.slices.remove(name).is_some(),
         }
     }
 
@@ -172,6 +178,16 @@ impl Model {
     pub fn pods(&self) -> &BTreeMap<String, Arc<Pod>> {
         &self.pods
     }
+    /// Services by namespace and name.
+    #[must_use]
+    pub fn services(&self) -> &BTreeMap<String, Arc<Service>> {
+        &self.services
+    }
+    /// Where the endpoints of services are, by namespace and name.
+    #[must_use]
+    pub fn slices(&self) -> &BTreeMap<String, Arc<EndpointSlice>> {
+        &self.slices
+    }
     /// The value a reference means.
     #[must_use]
     pub fn secret(&self, reference: &SecretRef) -> Option<&SecretValue> {
@@ -196,6 +212,8 @@ impl Model {
             Kind::Secret => self.secrets.len(),
             Kind::Namespace => self.namespaces.len(),
             Kind::Pod => self.pods.len(),
+            Kind::Service => self.services.len(),
+            Kind::EndpointSlice => self.slices.len(),
         }
     }
     /// How well `kind` is known.

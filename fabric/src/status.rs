@@ -15,10 +15,12 @@ use crate::peering::Peer;
 use crate::{Model, Problem, Sync, blocks};
 
 mod routes;
+mod services;
 #[cfg(test)]
 mod tests;
 
 pub use routes::{Pager, QueryError, explanation, longest, owner};
+pub use services::services;
 
 /// Where peers come from, for [`peers`].
 #[must_use]
@@ -177,11 +179,13 @@ pub fn conditions(model: &Model, problems: &[Problem]) -> Vec<ipc::Condition> {
             out.push(ipc::Condition { severity: ipc::Severity::Error, about, message });
         }
     }
-    out.extend(problems.iter().chain(&blocks::problems(model)).map(|problem| ipc::Condition {
-        severity: ipc::Severity::Warning,
-        about: problem.key.to_string(),
-        message: format!("{}: {}", problem.field, problem.why),
-    }));
+    out.extend(problems.iter().chain(&blocks::problems(model)).chain(&crate::services::problems(model)).map(
+        |problem| ipc::Condition {
+            severity: ipc::Severity::Warning,
+            about: problem.key.to_string(),
+            message: format!("{}: {}", problem.field, problem.why),
+        },
+    ));
     out
 }
 

@@ -358,12 +358,26 @@ pub struct Explanation {
     pub net: IpNetwork,
     /// Whose block it is or is in.
     pub owner: Option<Owner>,
+    /// What is announced of services there, and why (not).
+    #[serde(default)]
+    pub services: Vec<ServiceAddress>,
     /// Every path, best first, with the reason for its place.
     pub candidates: Vec<Candidate>,
     /// What the kernel has.
     pub kernel: Option<String>,
     /// For every peer, whether it is sent, and why (not).
     pub advertised: Vec<Advertisement>,
+}
+
+/// An address of a service, or a range of such.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceAddress {
+    /// Whose address it is, or of what it is a range.
+    pub what: String,
+    /// Is it announced by this node, as it is?
+    pub announced: bool,
+    /// Why, or why not.
+    pub why: String,
 }
 
 /// Who owns a block.

@@ -8,3 +8,5 @@ mod cluster;
 mod command;
 mod control;
 mod fabric;
+mod peering;
+mod services;

@@ -3,6 +3,7 @@
 mod bad;
 mod repair;
 mod restart;
+mod services;
 
 use std::time::Duration;
 

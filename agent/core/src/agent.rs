@@ -14,7 +14,7 @@
 //! | `farewell` | when a node that was removed gives back what it has |
 //! | `own_node` | what is written of this node |
 //! | `sessions` | what the speaker is to be |
-//! | `announcer` | what is announced: only what forwards |
+//! | `advertise`, `announcer` | what is announced: only what forwards |
 //! | `reading` | when the kernel is read |
 //!
 //! Nothing is done to kernel, peers or datastore before every kind of resource has been said (or can't be had) and the
@@ -39,6 +39,7 @@ use announcer::Announcer;
 use course::Course;
 use wiring::Wiring;
 
+mod advertise;
 mod announcer;
 mod conditions;
 mod course;
@@ -92,7 +93,7 @@ impl Agent {
             v4: None,
             v6: None,
             tunnels: TunnelAddresses::default(),
-            member: settings.member,
+            member: settings.member.clone(),
             given: settings.declared.given,
         };
         let mut agent = Self {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use corduroy_api::{FabricNode, IpPool, Kind};
+use corduroy_fabric::services::Services;
 use corduroy_fabric::{Encap, Model, blocks, encapsulation};
 use corduroy_kernel::{Facts, Family, IpNet, Support};
 
@@ -15,7 +16,7 @@ use crate::nodes::Nodes;
 use crate::pods::Pods;
 
 /// The kinds of resources an agent watches, and of which it waits to have heard everything before it acts.
-pub const WATCHED: [Kind; 10] = [
+pub const WATCHED: [Kind; 12] = [
     Kind::Secret,
     Kind::BgpFilter,
     Kind::BgpConfiguration,
@@ -26,6 +27,8 @@ pub const WATCHED: [Kind; 10] = [
     Kind::IpPool,
     Kind::IpamBlock,
     Kind::Pod,
+    Kind::Service,
+    Kind::EndpointSlice,
 ];
 
 /// What is known. Plain data; whoever changes a field tells the reconciler which keys that touches.
@@ -37,6 +40,8 @@ pub struct Known {
     pub nodes: Nodes,
     /// The pools of the model: those in force first, behind them those that overlap one.
     pub pools: Vec<Arc<IpPool>>,
+    /// What this node announces of services.
+    pub services: Services,
     /// The blocks this node owns.
     pub owned: BTreeSet<IpNet>,
     /// What was observed of the kernel and is not ours.
@@ -59,6 +64,7 @@ impl Known {
             model: Model::default(),
             nodes: Nodes::default(),
             pools: Vec::new(),
+            services: Services::default(),
             owned: BTreeSet::new(),
             facts: Facts::default(),
             retired: false,

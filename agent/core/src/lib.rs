@@ -35,6 +35,7 @@ pub mod key;
 pub mod known;
 pub mod last_known;
 pub mod learned;
+pub mod marks;
 pub mod me;
 pub mod nodes;
 pub mod pods;

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use corduroy_kernel::{Facts, Family, IpNet, LinkName, Mac};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
+use crate::marks::Marks;
+
 /// This node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Me {
@@ -26,7 +28,7 @@ pub struct Me {
 }
 
 /// Who says which node this is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Membership {
     /// The machine itself, by an identity of its own. Another machine under the same name is somebody's mistake: until
     /// it is mended nothing is done.
@@ -40,23 +42,31 @@ pub enum Membership {
     Removed,
 }
 
-/// The addresses by which the cluster knows this node, and those it gave it for pods.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the cluster's Node says: by which addresses the cluster knows it, which it gave it for pods, and more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reported {
-    /// IPv4.
+    /// Its IPv4 address.
     pub v4: Option<Ipv4Addr>,
-    /// IPv6.
+    /// Its IPv6 address.
     pub v6: Option<Ipv6Addr>,
     /// Its CIDR for pods, IPv4.
     pub pods_v4: Option<Ipv4Network>,
     /// Its CIDR for pods, IPv6.
     pub pods_v6: Option<Ipv6Network>,
+    /// What else it says of itself to the fabric.
+    pub marks: Marks,
 }
 
 impl Membership {
+    /// What the Node says of itself, where there is one.
+    #[must_use]
+    pub fn marks(&self) -> Option<&Marks> {
+        if let Self::Of(reported) = self { Some(&reported.marks) } else { None }
+    }
+
     /// The address of a family by which the cluster knows this node.
     #[must_use]
-    pub fn reported(self, family: Family) -> Option<IpAddr> {
+    pub fn reported(&self, family: Family) -> Option<IpAddr> {
         match (self, family) {
             (Self::Of(reported), Family::V4) => reported.v4.map(IpAddr::V4),
             (Self::Of(reported), Family::V6) => reported.v6.map(IpAddr::V6),
@@ -120,7 +130,7 @@ impl Me {
     /// The CIDRs that the cluster gave this node, where they are its blocks.
     #[must_use]
     pub fn pod_cidrs(&self) -> Vec<IpNetwork> {
-        let (true, Membership::Of(reported)) = (self.given, self.member) else { return Vec::new() };
+        let (true, Membership::Of(reported)) = (self.given, &self.member) else { return Vec::new() };
         let v4 = reported.pods_v4.map(IpNetwork::V4);
         v4.into_iter().chain(reported.pods_v6.map(IpNetwork::V6)).collect()
     }

@@ -150,4 +150,6 @@ fn refresh(known: &mut Known) {
     let owned = corduroy_fabric::blocks::owned_by(&known.model, "a", "uid-a");
     known.owned = owned.map(crate::convert::from_network).collect();
     known.refresh_pools();
+    let frame = ResourceKey::new(Kind::BgpConfiguration, "default");
+    known.services.apply(&known.model, "a", &frame);
 }

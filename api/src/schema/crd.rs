@@ -66,7 +66,7 @@ pub fn definition(kind: Kind) -> Option<Value> {
         Kind::BgpPeer => assemble(&PEER, schema::<BgpPeer>(PEER.about)),
         Kind::BgpFilter => assemble(&FILTER, schema::<BgpFilter>(FILTER.about)),
         Kind::IpReservation => assemble(&RESERVATION, schema::<IpReservation>(RESERVATION.about)),
-        Kind::Secret | Kind::Namespace | Kind::Pod => return None,
+        Kind::Secret | Kind::Namespace | Kind::Pod | Kind::Service | Kind::EndpointSlice => return None,
     })
 }
 
@@ -259,6 +259,10 @@ fn scoped_by_name(schema: Schema) -> Schema {
         "nodeMeshMaxRestartTime",
         "nodeMeshHoldTime",
         "nodeMeshKeepaliveTime",
+        "serviceClusterIPs",
+        "serviceExternalIPs",
+        "serviceLoadBalancerIPs",
+        "serviceLoadBalancerAggregation",
     ];
     shared.iter().fold(named, |schema, field| {
         let rule = format!("self.metadata.name == 'default' || !has(self.spec.{field})");

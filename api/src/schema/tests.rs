@@ -22,7 +22,9 @@ const EXAMPLES: &[&str] = &[
     "{kind: BGPConfiguration, metadata: {name: default}, spec: {asNumber: '1.1', nodeToNodeMeshEnabled: true, \
      nodeMeshPassword: {secretKeyRef: {name: s, key: k}}, nodeMeshMaxRestartTime: 1s, nodeMeshHoldTime: 9s, \
      nodeMeshKeepaliveTime: 3s, listenPort: 179, communities: [{name: x, value: '1:1'}], \
-     prefixAdvertisements: [{cidr: 10.0.0.0/8, communities: [x]}]}}",
+     prefixAdvertisements: [{cidr: 10.0.0.0/8, communities: [x]}], serviceClusterIPs: [{cidr: 10.96.0.0/12}], \
+     serviceExternalIPs: [{cidr: 'fd00:e::/64'}], serviceLoadBalancerIPs: [{cidr: 203.0.113.0/24}], \
+     serviceLoadBalancerAggregation: Disabled}}",
     "{kind: BGPPeer, metadata: {name: a}, spec: {node: a, peerIP: 192.0.2.1, asNumber: 1, localASNumber: 2, \
      password: {secretKeyRef: {name: s, key: k}}, sourceAddress: None, maxRestartTime: 1s, holdTime: 9s, \
      keepaliveTime: 3s, numAllowedLocalASNumbers: 1, ttlSecurity: 1, nextHopMode: Self, passive: true, filters: [f]}}",

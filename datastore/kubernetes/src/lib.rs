@@ -7,7 +7,8 @@
 //! Our kinds are custom resources of `corduroy.dev/v1alpha1`, each under the lower-case plural of its name
 //! (`ippools`, `bgppeers`, …), without a namespace. Of the core there are the Secrets that a BGPPeer or
 //! BGPConfiguration names, in our own namespace, this node's own Node and pods, and Namespaces; of these last two only
-//! the metadata comes over the wire.
+//! the metadata comes over the wire. And, while a BGPConfiguration asks for addresses of services, Services and some
+//! EndpointSlices.
 //!
 //! * **What is watched is what somebody watches.** A kind has one watch on the server, however many watch it here, and
 //!   none when nobody does.
@@ -19,8 +20,8 @@
 //!
 //! The rights needed: get, list and watch on each of our kinds, and create, patch and delete on those that are written;
 //! get and watch on the Secrets that are named; list and watch on Namespaces, on Pods (asked for with this node's name
-//! only) and on the own Node, and patch on its status; create and patch on NodeStatuses and Events. What [`Commons`]
-//! needs stands in docs/datastore.md.
+//! only), on Services and EndpointSlices, and on the own Node, and patch on its status; create and patch on NodeStatuses
+//! and Events. What [`Commons`] needs stands in docs/datastore.md.
 #![warn(missing_docs)]
 
 mod commons;
@@ -34,6 +35,7 @@ mod people;
 mod reflect;
 mod secrets;
 mod server;
+mod services;
 mod shelf;
 mod write;
 
@@ -59,6 +61,7 @@ use definitions::Definitions;
 use keep::Keeper;
 use object::{Bare, Collection, CoreSecret, Custom, Page, Readable, Scope};
 use server::{Call, Failure, Server};
+use services::{CoreService, CoreSlice};
 use shelf::Shelf;
 use write::Writer;
 
@@ -164,26 +167,39 @@ impl Inner {
 
     /// The feed of a kind: the one that runs, or a new one.
     fn feed(&self, kind: Kind) -> Arc<Feed> {
-        // Before the lock is taken: a secret's feed needs others.
-        let referring = (kind == Kind::Secret).then(|| self.watch(&secrets::REFERRING));
+        // Before the lock is taken: some feeds need others.
+        let needed: &[Kind] = match kind {
+            Kind::Secret => &secrets::REFERRING,
+            Kind::Service => &[Kind::BgpConfiguration],
+            Kind::EndpointSlice => &[Kind::Service],
+            _ => &[],
+        };
+        let needed = (!needed.is_empty()).then(|| self.watch(needed));
         let mut feeds = self.feeds();
         if let Some(feed) = feeds.get(&kind).and_then(Weak::upgrade) {
             return feed;
         }
         let hub = Arc::new(Hub::default());
         let (server, collection) = (self.server.clone(), Collection::of(kind, &self.scope));
-        let task = match referring {
-            Some(referring) => {
+        let task = match (needed, kind) {
+            (Some(configurations), Kind::Service) => {
+                self.runtime.spawn(services::follow(server, Arc::clone(&hub), configurations))
+            }
+            (Some(services), Kind::EndpointSlice) => {
+                let node = self.scope.node.as_deref().unwrap_or_default().into();
+                self.runtime.spawn(services::follow_slices(server, node, Arc::clone(&hub), services))
+            }
+            (Some(referring), _) => {
                 self.runtime.spawn(secrets::follow(server, collection, Arc::clone(&hub), referring))
             }
-            None if kind == Kind::Pod && self.scope.node.is_none() => {
+            (None, Kind::Pod) if self.scope.node.is_none() => {
                 hub.say(Event::Unavailable { kind, why: "no node is named whose pods are meant".to_owned() });
                 self.runtime.spawn(std::future::ready(()))
             }
-            None if matches!(kind, Kind::Namespace | Kind::Pod) => {
+            (None, Kind::Namespace | Kind::Pod) => {
                 self.runtime.spawn(reflect::reflect::<Bare>(server, collection, shelve(kind, &hub)))
             }
-            None => {
+            (None, _) => {
                 let keeper = Keeper {
                     server,
                     scope: self.scope.clone(),
@@ -219,12 +235,18 @@ impl Inner {
         let collection = Collection::of(kind, &self.scope);
         match kind {
             Kind::Secret => {}
-            Kind::Namespace | Kind::Pod => return self.pages::<Bare>(kind, &collection).await,
-            _ => return self.pages::<Custom>(kind, &collection).await,
+            Kind::Namespace | Kind::Pod => return self.pages::<Bare>(kind, &collection, |_| {}).await,
+            Kind::Service => return self.pages::<CoreService>(kind, &collection, |_| {}).await,
+            Kind::EndpointSlice => {
+                let node: Arc<str> = self.scope.node.as_deref().unwrap_or_default().into();
+                let seen = |slice: &mut CoreSlice| slice.seen_from = Some(Arc::clone(&node));
+                return self.pages(kind, &collection, seen).await;
+            }
+            _ => return self.pages::<Custom>(kind, &collection, |_| {}).await,
         }
         let mut names = std::collections::BTreeSet::new();
         for kind in secrets::REFERRING {
-            let referring = self.pages::<Custom>(kind, &Collection::of(kind, &self.scope)).await?;
+            let referring = self.pages::<Custom>(kind, &Collection::of(kind, &self.scope), |_| {}).await?;
             names.extend(referring.iter().flat_map(secrets::names));
         }
         let mut secrets = Vec::new();
@@ -238,18 +260,20 @@ impl Inner {
         Ok(secrets)
     }
 
-    /// Everything in a collection that can be used.
+    /// Everything in a collection that can be used, each object read after `prepare` has seen it.
     async fn pages<T: Readable>(
         &self,
         kind: Kind,
         collection: &Collection,
+        prepare: impl Fn(&mut T),
     ) -> Result<Vec<Resource>, Failure> {
         let mut resources = Vec::new();
         let mut from: Option<String> = None;
         loop {
             let path = collection.page(from.as_deref());
             let call = Call::get(&path).accepting(T::PARTIAL.map(|partial| partial.listed));
-            let page: Page<T> = self.server.call(call).await?;
+            let mut page: Page<T> = self.server.call(call).await?;
+            page.items.iter_mut().for_each(&prepare);
             resources.extend(page.items.iter().filter_map(|object| object.read(kind).ok()));
             if page.metadata.r#continue.is_empty() {
                 return Ok(resources);

@@ -28,6 +28,13 @@ pub(crate) struct About {
     pub(crate) deletion_timestamp: Option<String>,
 }
 
+impl About {
+    /// What something in the namespace of this object is called in ours.
+    pub(crate) fn in_namespace(&self, name: &str) -> String {
+        format!("{}/{name}", self.namespace)
+    }
+}
+
 /// An object of any kind.
 pub(crate) trait Object: Clone + DeserializeOwned + Send + 'static {
     /// The form a watch and a list of them are asked for in, where that is not the whole.
@@ -184,7 +191,7 @@ pub(crate) fn encoded(secret: &Secret) -> serde_json::Value {
 }
 
 /// Where the objects of a kind are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Collection {
     path: String,
     /// Which of these, as a part of the query.
@@ -203,19 +210,32 @@ pub(crate) struct Scope {
 impl Collection {
     /// Those of one of the kinds that a datastore knows.
     pub(crate) fn of(kind: Kind, scope: &Scope) -> Self {
-        let own = |node: &String| field("spec.nodeName", node);
-        let (path, only) = match (crd::plural(kind), kind) {
-            (Some(plural), _) => (format!("/apis/{API_VERSION}/{plural}"), None),
-            (None, Kind::Namespace) => ("/api/v1/namespaces".to_owned(), None),
-            (None, Kind::Pod) => ("/api/v1/pods".to_owned(), scope.node.as_ref().map(own)),
-            (None, _) => (format!("/api/v1/namespaces/{}/secrets", scope.namespace), None),
+        let path = match (crd::plural(kind), kind) {
+            (Some(plural), _) => format!("/apis/{API_VERSION}/{plural}"),
+            (None, Kind::Namespace) => "/api/v1/namespaces".to_owned(),
+            (None, Kind::Pod) => "/api/v1/pods".to_owned(),
+            (None, Kind::Service) => "/api/v1/services".to_owned(),
+            (None, Kind::EndpointSlice) => "/apis/discovery.k8s.io/v1/endpointslices".to_owned(),
+            (None, _) => format!("/api/v1/namespaces/{}/secrets", scope.namespace),
         };
-        Self { path, only }
+        let own = |node: &String| field("spec.nodeName", node);
+        let only = scope.node.as_ref().filter(|_| kind == Kind::Pod).map(own);
+        Self { only, ..Self::at(path) }
+    }
+
+    fn at(path: String) -> Self {
+        Self { path, only: None }
     }
 
     /// The core's Nodes.
     pub(crate) fn nodes() -> Self {
-        Self { path: "/api/v1/nodes".to_owned(), only: None }
+        Self::at("/api/v1/nodes".to_owned())
+    }
+
+    /// Of these, those whose labels are chosen by a selector, which is written as a query has it.
+    pub(crate) fn labelled(mut self, selector: Option<String>) -> Self {
+        self.only = selector.map(|selector| format!("labelSelector={selector}"));
+        self
     }
 
     /// The definitions of our kinds.

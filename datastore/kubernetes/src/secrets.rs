@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use crate::object::{Collection, CoreSecret};
 use crate::reflect::{Change, reflect};
 use crate::server::Server;
-use crate::shelf::{Known, Shelf};
+use crate::shelf::{Known, Settled, Shelf};
 
 /// The kinds that refer to secrets.
 pub(crate) const REFERRING: [Kind; 2] = [Kind::BgpConfiguration, Kind::BgpPeer];
@@ -22,14 +22,14 @@ pub(crate) async fn follow(server: Server, collection: Collection, hub: Arc<Hub>
     let (said, mut hears) = mpsc::unbounded_channel();
     let mut secrets =
         Secrets { server, collection, hub, said, named: BTreeMap::new(), wanted: BTreeMap::new() };
-    let mut settled = BTreeSet::new();
+    let mut settled = Settled::default();
     loop {
         tokio::select! {
             event = referring.next() => match event {
                 Event::Put(resource) => secrets.wants(resource.key(), names(&resource)),
                 Event::Gone(key) => secrets.wants(key, BTreeSet::new()),
-                Event::InSync { kind, .. } | Event::Unavailable { kind, .. } => { settled.insert(kind); }
                 Event::Rejected { .. } => {}
+                known => settled.take(known),
             },
             heard = hears.recv() => {
                 let Some((name, change)) = heard else { return };
@@ -38,8 +38,10 @@ pub(crate) async fn follow(server: Server, collection: Collection, hub: Arc<Hub>
                 }
             }
         }
-        if settled.len() == REFERRING.len() {
-            secrets.tell();
+        match settled.of(&REFERRING) {
+            None => {}
+            Some(Ok(())) => secrets.tell(),
+            Some(Err(why)) => secrets.hub.say(Known::Away(why).event(Kind::Secret)),
         }
     }
 }

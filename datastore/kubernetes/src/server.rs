@@ -25,7 +25,7 @@ pub struct Access {
     pub kubeconfig: Option<PathBuf>,
     /// The namespace of our own objects (Secrets, Leases); `None` for that of the context or service account.
     pub namespace: Option<String>,
-    /// The node whose pods are meant; without it there are none.
+    /// The node whose pods and endpoints are meant; without it there are none.
     pub node: Option<String>,
 }
 

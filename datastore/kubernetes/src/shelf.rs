@@ -1,6 +1,6 @@
 //! The objects of one kind as resources in a hub.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use corduroy_api::{Event, Key, Kind, Resource, Source};
@@ -35,6 +35,34 @@ impl Known {
             Self::InSync => Event::InSync { kind, from: Source::Live },
             Self::Away(why) => Event::Unavailable { kind, why },
         }
+    }
+}
+
+/// How well kinds are known that another one depends on.
+#[derive(Debug, Default)]
+pub(crate) struct Settled(BTreeMap<Kind, Result<(), String>>);
+
+impl Settled {
+    /// What a watcher of these kinds hears. One that was in sync once is good for as long as it runs: what was said of
+    /// it stays.
+    pub(crate) fn take(&mut self, event: Event) {
+        match event {
+            Event::InSync { kind, .. } => drop(self.0.insert(kind, Ok(()))),
+            Event::Unavailable { kind, why } => {
+                let known = self.0.entry(kind).or_insert_with(|| Err(String::new()));
+                if known.is_err() {
+                    *known = Err(format!("{kind} can't be had: {why}"));
+                }
+            }
+            Event::Put(_) | Event::Gone(_) | Event::Rejected { .. } => {}
+        }
+    }
+
+    /// Whether all is known of these kinds, or why what depends on them can't be; `None` while that is open. A kind
+    /// that can't be had says nothing of what depends on it, least of all that there is none.
+    pub(crate) fn of(&self, kinds: &[Kind]) -> Option<Result<(), String>> {
+        let known = kinds.iter().map(|kind| self.0.get(kind)).collect::<Option<Vec<_>>>()?;
+        Some(known.into_iter().find(|known| known.is_err()).cloned().unwrap_or(Ok(())))
     }
 }
 

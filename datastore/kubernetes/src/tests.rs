@@ -312,3 +312,64 @@ async fn each_refusal_of_a_write_is_told_as_what_it_is() {
         assert_eq!(store.write(Write::Create(block.clone())).await, Err(wanted));
     }
 }
+
+fn bgp_configuration(spec: &Value) -> Value {
+    json!({ "metadata": { "name": "default", "uid": "u", "resourceVersion": "4" }, "spec": spec })
+}
+
+const CONFIGURATIONS: &str = "bgpconfigurations?watch=1&allowWatchBookmarks=true&sendInitialEvents=true";
+/// Watches that go on where a replay ended.
+const GOING_ON: Turn = ("GET", "&resourceVersion=9", 0, String::new());
+
+#[tokio::test(start_paused = true)]
+async fn services_are_not_asked_for_while_no_bgp_configuration_names_a_range() {
+    let plain = bgp_configuration(&json!({ "asNumber": 64512 }));
+    let (store, script) = Script::store(vec![
+        ("GET", CONFIGURATIONS, 200, lines(&[("ADDED", plain), end_of_replay("9")])),
+        GOING_ON,
+    ]);
+    let mut watch = store.watch(&[Kind::Service, Kind::EndpointSlice]);
+    assert_eq!(told(&mut watch, 2).await, ["in sync", "in sync"]);
+    script.left(0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn slices_are_asked_for_of_services_with_a_local_policy_only() {
+    let ranges = bgp_configuration(&json!({ "serviceClusterIPs": [{ "cidr": "10.96.0.0/16" }] }));
+    let service = |name: &str, policy: &str| {
+        json!({
+            "metadata": { "name": name, "namespace": "x", "resourceVersion": "4" },
+            "spec": { "clusterIPs": ["10.96.0.9"], "externalTrafficPolicy": policy },
+        })
+    };
+    let slice = json!({
+        "metadata": { "name": "web-1", "namespace": "x", "resourceVersion": "4",
+            "labels": { "kubernetes.io/service-name": "web" } },
+        "addressType": "IPv4",
+    });
+    let services = [("ADDED", service("web", "Local")), ("ADDED", service("dns", "")), end_of_replay("9")];
+    let chosen = "&labelSelector=kubernetes.io%2Fservice-name%20in%20(web)";
+    let (store, script) = Script::store(vec![
+        ("GET", CONFIGURATIONS, 200, lines(&[("ADDED", ranges), end_of_replay("9")])),
+        ("GET", "/api/v1/services?watch=1", 200, lines(&services)),
+        ("GET", chosen, 200, lines(&[("ADDED", slice), end_of_replay("9")])),
+        GOING_ON,
+        GOING_ON,
+        GOING_ON,
+    ]);
+    let mut watch = store.watch(&[Kind::Service, Kind::EndpointSlice]);
+    let all = ["Service/x/web", "Service/x/dns", "in sync", "EndpointSlice/x/web-1", "in sync"];
+    assert_eq!(told(&mut watch, 5).await, all);
+    script.left(0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_depends_on_a_kind_that_can_not_be_had_can_not_be_had_either() {
+    let denied = || ("GET", "", 403, status(403, "Forbidden", "no", ""));
+    let (store, _) = Script::store((0..40).map(|_| denied()).collect());
+    for kind in [Kind::Secret, Kind::Service, Kind::EndpointSlice] {
+        let mut watch = store.watch(&[kind]);
+        let told = told(&mut watch, 1).await;
+        assert!(told[0].contains("can't be had: the API server says 403"), "{kind}: {told:?}");
+    }
+}

@@ -5,8 +5,13 @@
 //! that by accident: on a session where routes are not passed on it is about our own prefixes, unless the rule says
 //! `source: RemotePeers`.
 //!
+//! **Services.** What a node announces of services is for routers outside, and for reflectors, which have them in turn.
+//! A node that is no reflector has its own kube-proxy for those addresses: it is not sent them, and does not take them.
+//! (Calico sends them to every peer and keeps them out of the kernel.)
+//!
 //! **Import**, in order: fixed addresses of our own blocks that another node has claimed; nothing else that touches one
-//! of our own blocks; whatever lies in a pool; no default route; nothing
+//! of our own blocks; on a node that is no reflector, nothing in a range of services; whatever lies in a pool; no
+//! default route; nothing
 //! that covers or lies in a subnet of nodes, or covers a peer or a protected prefix; the rest. An operator's rules come
 //! before, so that a filter can let in what these refuse.
 //!
@@ -27,20 +32,33 @@ use corduroy_bgp::{Asn, Family, Net};
 
 use super::{Options, asn};
 use crate::originate::net;
+use crate::services::Ranges;
 use crate::{Model, blocks};
 
 /// The filters of one node's sessions, each made once.
 pub(super) struct Policies<'m> {
     model: &'m Model,
     built_in: Vec<Rule>,
+    services: BTreeSet<IpNetwork>,
     imports: BTreeMap<Vec<String>, Arc<Filter>>,
-    exports: BTreeMap<(Vec<String>, bool), Arc<Filter>>,
+    exports: BTreeMap<(Vec<String>, To), Arc<Filter>>,
+}
+
+/// Whom a session sends to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct To {
+    /// Routes are passed on to it.
+    pub(super) reflects: bool,
+    /// It is a node of the fabric and no reflector.
+    pub(super) plain_node: bool,
 }
 
 impl<'m> Policies<'m> {
     pub(super) fn new(model: &'m Model, me: &FabricNode, options: &Options) -> Self {
-        let built_in = import_rules(model, me, options);
-        Self { model, built_in, imports: BTreeMap::new(), exports: BTreeMap::new() }
+        let services = Ranges::of(model).all();
+        let refused = me.route_reflector_cluster_id.is_none().then_some(&services);
+        let built_in = import_rules(model, me, options, refused);
+        Self { model, built_in, services, imports: BTreeMap::new(), exports: BTreeMap::new() }
     }
 
     /// What a session with these filters takes.
@@ -60,13 +78,19 @@ impl<'m> Policies<'m> {
         filter
     }
 
-    /// What a session with these filters sends; `reflects` when routes are passed on to it.
-    pub(super) fn export(&mut self, names: &[String], reflects: bool) -> Arc<Filter> {
-        let key = (names.to_vec(), reflects);
+    /// What a session with these filters sends.
+    pub(super) fn export(&mut self, names: &[String], to: To) -> Arc<Filter> {
+        // Without services there is one filter for all, and so one update group.
+        let to = To { plain_node: to.plain_node && !self.services.is_empty(), ..to };
+        let reflects = to.reflects;
+        let key = (names.to_vec(), to);
         if let Some(filter) = self.exports.get(&key) {
             return Arc::clone(filter);
         }
-        let filter = match rules(self.model, names, Direction::Export { reflects }) {
+        let services = self.services.iter().filter(|_| to.plain_node);
+        let services = services.filter_map(|range| rule("services", *range, Operator::In, Action::Reject));
+        let rules = rules(self.model, names, Direction::Export { reflects });
+        let filter = match rules.map(|rules| rules.into_iter().chain(services).collect::<Vec<_>>()) {
             None => Filter::reject_all(),
             Some(rules) if reflects => Filter { rules, otherwise: Otherwise::Accept },
             Some(mut rules) => {
@@ -186,7 +210,12 @@ fn operation(value: &ApiOperation) -> Operation {
 }
 
 /// The built-in import rules; see the module.
-fn import_rules(model: &Model, me: &FabricNode, options: &Options) -> Vec<Rule> {
+fn import_rules(
+    model: &Model,
+    me: &FabricNode,
+    options: &Options,
+    services: Option<&BTreeSet<IpNetwork>>,
+) -> Vec<Rule> {
     let own: BTreeSet<IpNetwork> = blocks::owned_by(model, &me.metadata.name, &me.uid).collect();
     let pools: BTreeSet<IpNetwork> = blocks::pools_in_force(model).iter().map(|pool| pool.cidr).collect();
     let subnets: BTreeSet<IpNetwork> = model.nodes().values().flat_map(|node| subnets(node)).collect();
@@ -202,6 +231,9 @@ fn import_rules(model: &Model, me: &FabricNode, options: &Options) -> Vec<Rule> 
     for cidr in &own {
         out.extend(rule("own block", *cidr, Operator::Covers, Action::Protect));
         out.extend(rule("inside own block", *cidr, Operator::In, Action::Protect));
+    }
+    for cidr in services.into_iter().flatten() {
+        out.extend(rule("services", *cidr, Operator::In, Action::Protect));
     }
     for cidr in &pools {
         out.extend(rule("pool", *cidr, Operator::In, Action::Accept(Vec::new())));

@@ -13,7 +13,7 @@ use corduroy_bgp::config::{
 use corduroy_bgp::policy::Filter;
 use corduroy_bgp::{Asn, Family, FamilySet};
 
-use super::policy::Policies;
+use super::policy::{Policies, To};
 use super::{Options, Peer, as_of, asn, chooses, default_configuration, listen_port, reflects_to};
 use crate::{Model, Problem};
 
@@ -263,7 +263,7 @@ impl<'m> Sessions<'m> {
         let shown = shape.peer.and_then(|peer| peer.local_as_number).filter(|shown| *shown != mine);
         let internal = shown.unwrap_or(mine) == to.remote_as;
         let password = self.password(shape)?;
-        let (import, export) = self.filters(internal, shape.peer);
+        let (import, export) = self.filters(internal, to.node, shape.peer);
         let family = if to.address.is_ipv6() { Family::Ipv6Unicast } else { Family::Ipv4Unicast };
         let use_node_ip = shape.peer.is_none_or(|peer| peer.transport.use_node_ip);
         let port = to.port.or_else(|| to.node.map(|node| listen_port(self.model, &node.metadata.name)));
@@ -321,7 +321,12 @@ impl<'m> Sessions<'m> {
         None
     }
 
-    fn filters(&mut self, internal: bool, peer: Option<&'m BgpPeer>) -> (Arc<Filter>, Arc<Filter>) {
+    fn filters(
+        &mut self,
+        internal: bool,
+        node: Option<&'m FabricNode>,
+        peer: Option<&'m BgpPeer>,
+    ) -> (Arc<Filter>, Arc<Filter>) {
         let names = peer.map(|peer| peer.filters.as_slice()).unwrap_or_default();
         for (i, name) in names.iter().enumerate() {
             if let Some(peer) = peer.filter(|_| !self.model.filters().contains_key(name)) {
@@ -330,8 +335,11 @@ impl<'m> Sessions<'m> {
                 self.problem(peer, &format!("spec.filters[{i}]"), why);
             }
         }
-        let reflects = internal && self.me.route_reflector_cluster_id.is_some();
-        (self.policies.import(names), self.policies.export(names, reflects))
+        let to = To {
+            reflects: internal && self.me.route_reflector_cluster_id.is_some(),
+            plain_node: node.is_some_and(|node| node.route_reflector_cluster_id.is_none()),
+        };
+        (self.policies.import(names), self.policies.export(names, to))
     }
 
     fn problem(&mut self, peer: &BgpPeer, field: &str, why: String) {

@@ -1,5 +1,5 @@
 use corduroy_api::{Event, Resource};
-use corduroy_bgp::policy::{Action, Operator, Otherwise, Source};
+use corduroy_bgp::policy::{Action, Filter, Operator, Otherwise, Source};
 
 use super::*;
 use crate::tests::model;
@@ -302,4 +302,24 @@ fn nodes_of_different_as_peer_over_ebgp_in_the_mesh() {
     assert_eq!(a.config.local_as, Asn(65101));
     assert_eq!(at(&a, "198.51.100.2").remote_as, corduroy_bgp::config::RemoteAs::Exactly(Asn(65102)));
     assert!(!at(&a, "198.51.100.2").client);
+}
+
+#[test]
+fn addresses_of_services_go_to_routers_and_reflectors_and_not_between_nodes() {
+    let tor = peer("tor", "{peerIP: 192.0.2.250, asNumber: 65000}");
+    let to_r = peer("reflectors", "{nodeSelector: all(), peerSelector: name == 'r'}");
+    let reflector = node("r", "192.0.2.9/24", ", routeReflectorClusterID: 192.0.2.9");
+    let services = settings("{serviceClusterIPs: [{cidr: 10.96.0.0/16}]}");
+    let documents = three() + &tor + &to_r + &reflector + &services;
+    let a = of(&documents, "a");
+    let rules = |filter: &Filter| filter.rules.iter().map(|rule| rule.name.to_string()).collect::<Vec<_>>();
+    let (ours, kept) = ("built-in: our own prefixes", "built-in: services 10.96.0.0/16");
+    assert_eq!(rules(&at(&a, "192.0.2.2").export), [kept, ours], "a node of the mesh");
+    for other in ["192.0.2.250", "192.0.2.9"] {
+        assert_eq!(rules(&at(&a, other).export), [ours], "{other}");
+        assert!(rules(&at(&a, other).import).contains(&kept.to_owned()), "{other}");
+    }
+    let r = of(&documents, "r");
+    assert_eq!(rules(&at(&r, "192.0.2.2").export), [kept], "a reflector passes them on to no node");
+    assert!(!rules(&at(&r, "192.0.2.2").import).contains(&kept.to_owned()), "but takes them for others");
 }

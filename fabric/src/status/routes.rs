@@ -180,6 +180,7 @@ pub fn explanation(explained: &Explanation) -> ipc::Explanation {
     ipc::Explanation {
         net: cidr(explained.net),
         owner: None,
+        services: Vec::new(),
         candidates: explained.paths.iter().map(candidate).collect(),
         kernel: None,
         advertised: explained.advertised.iter().map(advertisement).collect(),

@@ -1,5 +1,5 @@
 //! A whole Corduroy fabric in namespaces: two racks joined by a router, nodes with our agent, pods wired by our CNI
-//! plugin, one file datastore that all agents share.
+//! plugin, one file datastore (or API server, see `cluster`) that all agents share.
 //!
 //! ```text
 //!              10.1.3.0/24 ── client
@@ -11,12 +11,14 @@
 //! Host number n of a rack has the addresses `10.1.<rack>.n` and `fd00:1:<rack>::n`; the router is number 1 of each.
 //! Pods live in 10.244.0.0/16 and fd00:244::/112, cut into the blocks of the pool that the test puts.
 
+mod cluster;
 mod node;
 mod pod;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use cluster::patch_status;
 pub use node::Node;
 pub use pod::Pod;
 
@@ -68,6 +70,7 @@ pub struct Fabric {
     net: Topology,
     router: Namespace,
     store: PathBuf,
+    cluster: Option<cluster::Cluster>,
 }
 
 impl Fabric {
@@ -90,7 +93,7 @@ impl Fabric {
         }
         let store = router.dir().join("datastore");
         fs::create_dir_all(&store).unwrap_or_else(|e| panic!("can't make {}: {e}", store.display()));
-        Self { net, router, store }
+        Self { net, router, store, cluster: None }
     }
 
     /// The router between the racks.
@@ -132,7 +135,14 @@ impl Fabric {
     /// A node, number `n` of `segment`, its agent not started yet.
     #[track_caller]
     pub fn node(&self, label: &str, segment: Segment, n: u8) -> Node {
-        Node::new(self.host(label, segment, n), label, &self.store)
+        let host = self.host(label, segment, n);
+        match &self.cluster {
+            Some(cluster) => {
+                self.register(label, segment, n);
+                self.member(host, label, &cluster.kubeconfig, "")
+            }
+            None => Node::new(host, label, &self.store),
+        }
     }
 
     /// A node whose datastore is a cluster's API server, with `more` in its agent's configuration. The Node object of

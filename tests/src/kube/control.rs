@@ -123,6 +123,13 @@ impl ControlPlane {
         self.pki.path("admin.kubeconfig")
     }
 
+    /// Writes a kubeconfig for the bearer of a token, in a namespace.
+    #[track_caller]
+    #[must_use]
+    pub fn account_kubeconfig(&self, name: &str, token: &str, namespace: &str) -> PathBuf {
+        self.pki.account_kubeconfig(name, &self.url(), token, namespace)
+    }
+
     /// kubectl as that administrator.
     #[must_use]
     pub fn kubectl(&self) -> &Kubectl {

@@ -73,6 +73,15 @@ impl Pki {
         self.write(&format!("{name}.kubeconfig"), &kubeconfig(url, &self.path("ca.crt"), &user))
     }
 
+    /// Writes a kubeconfig by which the bearer of a token reaches the API server, in a namespace.
+    #[track_caller]
+    pub(super) fn account_kubeconfig(&self, name: &str, url: &str, token: &str, namespace: &str) -> PathBuf {
+        let text = kubeconfig(url, &self.path("ca.crt"), &json!({ "token": token }));
+        let place = "\"cluster\":\"tests\",";
+        let text = text.replace(place, &format!("{place}\"namespace\":\"{namespace}\","));
+        self.write(&format!("{name}.kubeconfig"), &text)
+    }
+
     /// Makes a kubelet's certificate and writes it with its key, the authority and a kubeconfig into `dir`, which the
     /// node sees as `seen`.
     #[track_caller]

@@ -6,6 +6,7 @@ use corduroy_kernel::{Family, LinkName};
 
 use super::Agent;
 use crate::desired::links;
+use crate::marks::Marks;
 use crate::me::Membership;
 
 fn condition(severity: Severity, about: impl Into<String>, message: impl Into<String>) -> Condition {
@@ -24,6 +25,9 @@ pub fn conditions(agent: &Agent) -> Vec<Condition> {
     out.extend(corduroy_fabric::status::conditions(&known.model, problems));
     for (key, refusal) in agent.reconciler().refusals() {
         out.push(condition(Severity::Error, format!("{key:?}"), refusal.error.to_string()));
+    }
+    for bad in known.me.member.marks().into_iter().flat_map(Marks::bad) {
+        out.push(condition(Severity::Error, format!("Node/{}", known.me.name), bad.to_string()));
     }
     for device in links::impossible(known) {
         out.push(condition(Severity::Error, device.as_str(), cannot(device)));

@@ -8,7 +8,6 @@ use corduroy_kernel::{IpNet, LinkName};
 use ipnetwork::IpNetwork;
 
 use super::{Agent, Note, Output, gate, wiring};
-use crate::convert;
 use crate::desired::{self, links};
 use crate::endpoints::{Input, Knowledge, Output as Wish};
 use crate::ipam::Pool;
@@ -186,20 +185,6 @@ impl Agent {
         };
         let wrong = desired::of_pod(pod).filter(differs);
         wrong.map(|key| format!("{key:?} is not as it should be")).collect()
-    }
-
-    /// Does a prefix of this node forward?
-    pub(super) fn forwards(&self, net: corduroy_bgp::Net) -> bool {
-        let dst = convert::from_bgp(net);
-        self.reconciler.is_done(&self.known, &self.former, &Key::Route(dst))
-    }
-
-    /// Is there something at the end of a prefix of this node? A block of one address has no blackhole under it: while
-    /// nobody has the address, packets to it would leave the way they came.
-    pub(super) fn is_inhabited(&self, net: corduroy_bgp::Net) -> bool {
-        let dst = convert::from_bgp(net);
-        let tunnel = || self.known.me.tunnels.all().any(|(_, addr)| addr == dst.addr());
-        !dst.is_host() || self.known.pods.by_address(dst.addr()).is_some() || tunnel()
     }
 
     /// A pod comes or goes: with it goes what is announced, if its address is a block.

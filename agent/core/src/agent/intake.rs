@@ -29,7 +29,8 @@ pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
     if touches_sessions(&key) {
         agent.sessions.model_changed();
     }
-    agent.course.announce = true;
+    services(&mut agent.known, &mut agent.reconciler, &key);
+    agent.course.announce |= !is_of_services(&key);
     match key.kind {
         Kind::FabricNode => {
             let hops = node(&mut agent.known, &mut agent.reconciler, &key.name);
@@ -52,7 +53,12 @@ pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
             }
             agent.block(&key.name, now);
         }
-        Kind::BgpConfiguration | Kind::BgpPeer | Kind::BgpFilter | Kind::Secret => {}
+        Kind::BgpConfiguration
+        | Kind::BgpPeer
+        | Kind::BgpFilter
+        | Kind::Secret
+        | Kind::Service
+        | Kind::EndpointSlice => {}
         Kind::Namespace => agent.namespace(&key.name, now),
         Kind::Pod => agent.pod(&key.name, now),
         Kind::IpReservation => agent.course.told_pools = false,
@@ -129,6 +135,22 @@ fn pools(known: &mut Known, reconciler: &mut Reconciler) {
     reconciler.mark_all(known);
 }
 
+/// What is announced of services may be something else now.
+fn services(known: &mut Known, reconciler: &mut Reconciler, key: &ResourceKey) {
+    let old = (!is_of_services(key)).then(|| known.services.ranges().clone());
+    known.services.apply(&known.model, &known.me.name, key);
+    let Some(old) = old.filter(|old| old != known.services.ranges()) else { return };
+    for (_, range) in old.iter() {
+        reconciler.mark(known, desired::of_range(convert::from_network(range)));
+    }
+    reconciler.mark_all(known);
+}
+
+/// Is it one of the many that concern only what is announced of services?
+fn is_of_services(key: &ResourceKey) -> bool {
+    matches!(key.kind, Kind::Service | Kind::EndpointSlice)
+}
+
 /// The Loc-RIB's new word on some prefixes. One that has a next hop again is held for a former run no longer.
 pub(super) fn loc_rib(
     known: &mut Known,
@@ -148,12 +170,14 @@ pub(super) fn loc_rib(
 
 /// The cluster says this of our Node.
 pub(super) fn member(agent: &mut Agent, member: Membership) {
-    if std::mem::replace(&mut agent.known.me.member, member) == member {
+    if agent.known.me.member == member {
         return;
     }
     agent.course.told_pools = false;
+    let removed = member == Membership::Removed;
+    agent.known.me.member = member;
     let mut notes = Vec::new();
-    if member == Membership::Removed {
+    if removed {
         notes.push(Note::Removed(agent.known.me.name.clone()));
     }
     if observe::addresses(&mut agent.known, &agent.settings, false, &mut notes) {
@@ -165,5 +189,6 @@ pub(super) fn member(agent: &mut Agent, member: Membership) {
 
 /// May a change of this kind of resource change who peers with whom, or how?
 fn touches_sessions(key: &ResourceKey) -> bool {
-    !matches!(key.kind, Kind::IpamBlock | Kind::IpReservation | Kind::Namespace | Kind::Pod)
+    let others = matches!(key.kind, Kind::IpamBlock | Kind::IpReservation | Kind::Namespace | Kind::Pod);
+    !others && !is_of_services(key)
 }

@@ -1,7 +1,8 @@
 //! This node's FabricNode: what of it is ours to write, and writing it by compare-and-swap.
 //!
-//! The agent owns identity, addresses and tunnels. Labels, annotations, AS number and cluster id are the
-//! operator's; the agent's configuration may set some of them, and leaves alone what it does not name.
+//! The agent owns identity, addresses and tunnels. Labels, AS number and cluster id are the operator's: the agent's
+//! configuration may set them, and in a cluster the Node says the rest ([`crate::marks`]). Where there is no cluster,
+//! what the configuration does not name is left alone.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -44,15 +45,21 @@ pub(super) fn desired(
         return None;
     }
     let mut metadata = there.map_or_else(|| Metadata::named(me.name.clone()), |node| node.metadata.clone());
+    let marks = me.member.marks();
+    if let Some(marks) = marks {
+        metadata.labels.clone_from(&marks.labels);
+    }
     metadata.labels.extend(declared.labels.clone());
+    let as_number = there.and_then(|node| node.as_number);
+    let as_number = marks.map_or(as_number, |marks| marks.as_number.or_stays(as_number));
+    let cluster_id = there.and_then(|node| node.route_reflector_cluster_id);
+    let cluster_id = marks.map_or(cluster_id, |marks| marks.route_reflector_cluster_id.or_stays(cluster_id));
     Some(FabricNode {
         metadata,
         uid: me.uid.clone(),
         addresses,
-        as_number: declared.as_number.or_else(|| there.and_then(|node| node.as_number)),
-        route_reflector_cluster_id: declared
-            .route_reflector_cluster_id
-            .or_else(|| there.and_then(|node| node.route_reflector_cluster_id)),
+        as_number: declared.as_number.or(as_number),
+        route_reflector_cluster_id: declared.route_reflector_cluster_id.or(cluster_id),
         tunnels,
         pod_cidrs: me.pod_cidrs(),
     })

@@ -1,15 +1,14 @@
 //! What everybody wants now. See [`Agent`].
 
-use std::collections::BTreeMap;
+use corduroy_bgp::Time;
+use corduroy_fabric::peering;
 
-use corduroy_bgp::{Net, Time};
-use corduroy_fabric::{originate, peering};
-
-use super::announcer::Word;
 use super::reading::Extent;
-use super::{Agent, HOLD, Note, Output, Read, conditions, farewell, gate, intake, own_node, tunnels};
+use super::{
+    Agent, HOLD, Note, Output, Read, advertise, conditions, farewell, gate, intake, own_node, tunnels,
+};
+use crate::former;
 use crate::me::Membership;
-use crate::{convert, former};
 
 /// Asks every part in turn, and passes on what it wants.
 pub(super) fn settle(agent: &mut Agent, now: Time) {
@@ -20,7 +19,8 @@ pub(super) fn settle(agent: &mut Agent, now: Time) {
         write_own_node(agent, now);
         if gate::is_own_known(agent) {
             configure(agent, now);
-            announce(agent);
+            advertise::want(agent);
+            advertise::tell(agent);
         }
         let hops = std::mem::take(&mut agent.course.hops);
         intake::next_hops(&agent.known, &mut agent.reconciler, &hops);
@@ -28,8 +28,7 @@ pub(super) fn settle(agent: &mut Agent, now: Time) {
     touch_kernel(agent, now);
     // A block may forward by now: applied, or there from a former run.
     if agent.announcer.is_waiting() {
-        agent.course.announce = true;
-        announce(agent);
+        advertise::tell(agent);
     }
 }
 
@@ -99,34 +98,5 @@ fn configure(agent: &mut Agent, now: Time) {
     }
     if agent.sessions.wants_to_know() {
         agent.out.push_back(Output::AskPeers);
-    }
-}
-
-fn announce(agent: &mut Agent) {
-    if !std::mem::take(&mut agent.course.announce) {
-        return;
-    }
-    let mut wanted: BTreeMap<Net, _> = originate::originations(&agent.known.model, &agent.known.me.name);
-    wanted.retain(|net, _| {
-        let block = convert::to_network(convert::from_bgp(*net));
-        !agent.endpoints.is_leaving(block) && agent.is_inhabited(*net)
-    });
-    let was: Vec<Net> = agent.announcer.announced().collect();
-    let forwarding: Vec<Net> = wanted.keys().filter(|net| agent.forwards(**net)).copied().collect();
-    for word in agent.announcer.settle(wanted, |net| forwarding.contains(&net)) {
-        let network = |net: Net| convert::to_network(convert::from_bgp(net));
-        match word {
-            Word::Originate(net, how) => {
-                if !was.contains(&net) {
-                    agent.note(Note::Announced(network(net), true));
-                }
-                agent.out.push_back(Output::Originate(net, how));
-            }
-            Word::Withdraw(net) => {
-                agent.note(Note::Announced(network(net), false));
-                agent.out.push_back(Output::Withdraw(net));
-            }
-            Word::Complete => agent.out.push_back(Output::OriginationComplete),
-        }
     }
 }

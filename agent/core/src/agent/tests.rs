@@ -1,6 +1,9 @@
 //! The whole agent against a kernel that takes everything.
 
-use corduroy_api::{Event, Kind, Resource, Source, Write};
+use std::sync::Arc;
+
+use corduroy_api::service::{EndpointSliceSpec, ServiceSpec, Serving};
+use corduroy_api::{EndpointSlice, Event, Key, Kind, Metadata, Resource, Service, Source, Write};
 use corduroy_bgp::Time;
 use corduroy_fabric::peering;
 use corduroy_ipc::cni::{Add, AttachmentKey, CniRequest, Del};
@@ -11,7 +14,7 @@ use crate::endpoints::{self, Endpoints};
 use crate::ipam::Owner;
 use crate::known::WATCHED;
 use crate::me::{Membership, Reported, Wanted};
-use crate::testing::{bare_kernel, block, net, node, pool};
+use crate::testing::{bare_kernel, block, ip, net, node, pool, resource};
 
 /// Node `a`, its kernel, and what the speaker was told.
 struct World {
@@ -126,11 +129,11 @@ fn written(world: &mut World) -> Vec<String> {
 fn what_a_former_node_of_the_cluster_has_left_is_taken_over_and_what_another_machine_has_is_not() {
     let cluster = Membership::Of(Reported { v4: Some("192.0.2.1".parse().unwrap()), ..Reported::default() });
     for (member, expected) in [(cluster, vec!["uid-a"]), (Membership::Itself, vec![])] {
-        let mut world = World::of(member, bare_kernel());
+        let mut world = World::of(member.clone(), bare_kernel());
         world.settle();
         let mut former = node("a", "192.0.2.1/24", "");
         if let Resource::FabricNode(node) = &mut former {
-            std::sync::Arc::make_mut(node).uid = "uid-before".into();
+            Arc::make_mut(node).uid = "uid-before".into();
         }
         let synced = WATCHED.into_iter().map(|kind| Event::InSync { kind, from: Source::Live });
         let events = std::iter::once(Event::Put(former)).chain(synced).collect();
@@ -258,4 +261,47 @@ fn a_node_removed_from_its_cluster_gives_back_what_it_has_once_its_last_pod_has_
     assert_eq!(deleted(&mut world), "IPAMBlock/10-1-0-0-26");
     assert_eq!(world.said, ["+10.1.0.0/26", "complete", "-10.1.0.0/26"], "withdrawn before it is given back");
     assert_eq!(deleted(&mut world), "FabricNode/a");
+}
+
+const RANGES: &str = "{serviceLoadBalancerIPs: [{cidr: 203.0.113.0/24}], \
+                      prefixAdvertisements: [{cidr: 203.0.113.0/24, communities: ['64512:7']}]}";
+
+fn web(local: bool) -> Event {
+    let spec = ServiceSpec {
+        cluster_ips: vec![ip("10.96.0.9")],
+        load_balancer_ips: vec![ip("203.0.113.7")],
+        external_local: local,
+        ..ServiceSpec::default()
+    };
+    Event::Put(Resource::Service(Arc::new(Service { metadata: Metadata::named("x/web"), spec })))
+}
+
+fn web_1(here: Serving) -> Event {
+    let spec = EndpointSliceSpec { service: "x/web".to_owned(), ipv6: false, here, anywhere: Serving::Ready };
+    let slice = EndpointSlice { metadata: Metadata::named("x/web-1"), spec };
+    Event::Put(Resource::EndpointSlice(Arc::new(slice)))
+}
+
+#[test]
+fn addresses_of_services_are_announced_once_nothing_untranslated_passes_and_follow_their_endpoints() {
+    let mut world = World::new(bare_kernel());
+    let configuration = resource(Kind::BgpConfiguration, "default", RANGES);
+    let say = |world: &mut World, events: Vec<Event>| {
+        world.said.clear();
+        world.agent.handle(Input::Datastore(events), Time(1));
+        world.settle();
+        world.said.clone()
+    };
+    say(&mut world, vec![Event::Put(configuration.clone()), web(true), web_1(Serving::Ready)]);
+    world.fill();
+    world.settle();
+    assert_eq!(world.said, ["+10.1.0.0/26", "+203.0.113.0/24", "+203.0.113.7/32", "complete"]);
+    let guarded = |op: &Op| format!("{op:?}").contains("services4");
+    assert!(world.applied.iter().any(guarded), "{:?}", world.applied);
+    assert_eq!(say(&mut world, vec![web_1(Serving::No)]), ["-203.0.113.7/32"]);
+    assert_eq!(say(&mut world, vec![web_1(Serving::Ready)]), ["+203.0.113.7/32"]);
+    assert_eq!(say(&mut world, vec![web(false)]), ["-203.0.113.7/32"], "any node will do");
+    let gone = Event::Gone(Key::new(Kind::BgpConfiguration, "default"));
+    assert_eq!(say(&mut world, vec![gone]), ["-203.0.113.0/24"]);
+    assert_eq!(say(&mut world, vec![Event::Put(configuration)]), ["+203.0.113.0/24"]);
 }

@@ -20,11 +20,12 @@ pub mod sysctls;
 /// The keys of everything that is or may be desired, in no order. What is there and ours but not among them is to go.
 pub fn keys(known: &Known) -> impl Iterator<Item = Key> + '_ {
     let pools = known.pools.iter().flat_map(|pool| of_pool(convert::from_network(pool.cidr)));
+    let ranges = known.services.ranges().iter().map(|(_, range)| of_range(convert::from_network(range)));
     let nodes = known.nodes.iter().flat_map(|node| of_node(node));
     let blocks = known.owned.iter().map(|block| Key::Route(*block));
     let pods = known.pods.iter().flat_map(of_pod);
     let learned = known.learned.nets().map(|net| Key::Route(convert::from_bgp(net)));
-    foundation(&known.me).chain(pools).chain(nodes).chain(blocks).chain(pods).chain(learned)
+    foundation(&known.me).chain(pools).chain(ranges).chain(nodes).chain(blocks).chain(pods).chain(learned)
 }
 
 /// The keys of what stands on every node: tunnel devices, switches, the table's frame.
@@ -50,6 +51,13 @@ pub fn of_node(node: &corduroy_api::FabricNode) -> impl Iterator<Item = Key> + u
 /// The keys that a pool's CIDR stands behind.
 pub fn of_pool(net: IpNet) -> impl Iterator<Item = Key> {
     nft::pool_elements(net).into_iter().map(|(set, key)| Key::NftElement(set, key))
+}
+
+/// The key that a range of services stands behind.
+#[must_use]
+pub fn of_range(net: IpNet) -> Key {
+    let (set, key) = nft::range_element(net);
+    Key::NftElement(set, key)
 }
 
 /// The keys that a pod stands behind.

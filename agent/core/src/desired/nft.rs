@@ -4,6 +4,7 @@
 //! prerouting raw   iifname cord*  is the source the pod's own?
 //! input filter     iifname cord*  ─► pod-limits: no tunnels, no BGP; tunnelled packets only from nodes
 //! forward filter   established: accept
+//!                  to a range of services, untranslated: drop
 //!                  iifname cord*  ─► from-pods ─► pod-limits, vmap egress   (unknown: drop)
 //!                  oifname cord*  ─► to-pods ─► vmap ingress                (unknown: drop)
 //! output filter    oifname cord*  only to an address the interface has
@@ -17,8 +18,13 @@
 //! base chain before the second is asked. The verdict maps send each pod where its rules are; a pod without any
 //! returns. An interface that is in no map passes nothing: an agent that is late or dead fails closed.
 //!
-//! Sets of exact addresses are hash sets, which take an element at any size in the same time; only pools, few and
-//! rarely changed, are interval sets. Nothing but elements changes when pods and nodes come and go.
+//! A packet to an address in an announced range of services that kube-proxy has not translated by now is for nobody:
+//! it would leave by the default route, to a router that sends it back. No route can stop it, because the kernel looks
+//! for a route of what this host itself sends *before* kube-proxy translates that. Addresses of nodes pass, since they
+//! may be external IPs too.
+//!
+//! Sets of exact addresses are hash sets, which take an element at any size in the same time; only pools and ranges of
+//! services, few and rarely changed, are interval sets. Nothing but elements changes when pods and nodes come and go.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -38,8 +44,20 @@ const BGP_PORT: u16 = 179;
 const IPIP: u8 = 4;
 
 /// The sets and maps of the table.
-pub const SETS: [&str; 10] =
-    ["nodes4", "nodes6", "pools4", "pools6", "masq4", "masq6", "pods4", "pods6", "egress", "ingress"];
+pub const SETS: [&str; 12] = [
+    "nodes4",
+    "nodes6",
+    "pools4",
+    "pools6",
+    "masq4",
+    "masq6",
+    "services4",
+    "services6",
+    "pods4",
+    "pods6",
+    "egress",
+    "ingress",
+];
 /// The chains of the table.
 pub const CHAINS: [&str; 8] =
     ["prerouting", "pod-limits", "input", "forward", "from-pods", "to-pods", "output", "postrouting"];
@@ -50,8 +68,8 @@ pub fn set(name: &Name) -> Option<Set> {
     Some(match name.as_str() {
         "nodes4" => Set::hash([DataType::Ipv4]),
         "nodes6" => Set::hash([DataType::Ipv6]),
-        "pools4" | "masq4" => Set::interval(DataType::Ipv4),
-        "pools6" | "masq6" => Set::interval(DataType::Ipv6),
+        "pools4" | "masq4" | "services4" => Set::interval(DataType::Ipv4),
+        "pools6" | "masq6" | "services6" => Set::interval(DataType::Ipv6),
         "pods4" => Set::hash([DataType::IfName, DataType::Ipv4]),
         "pods6" => Set::hash([DataType::IfName, DataType::Ipv6]),
         "egress" | "ingress" => Set::vmap([DataType::IfName]),
@@ -64,8 +82,9 @@ pub fn set(name: &Name) -> Option<Set> {
 pub fn element(known: &Known, set: &Name, key: &Key) -> Option<Option<Verdict>> {
     let wanted = match (set.as_str(), key.values()) {
         ("nodes4" | "nodes6", [Value::Addr(addr)]) => known.nodes.at(*addr).is_some(),
-        ("pools4" | "pools6", [Value::Net(net)]) => is_outermost(known, *net, |_| true),
-        ("masq4" | "masq6", [Value::Net(net)]) => is_outermost(known, *net, |pool| pool.nat_outgoing),
+        ("pools4" | "pools6", [Value::Net(net)]) => is_outermost(*net, pools(known, |_| true)),
+        ("masq4" | "masq6", [Value::Net(net)]) => is_outermost(*net, pools(known, |pool| pool.nat_outgoing)),
+        ("services4" | "services6", [Value::Net(net)]) => is_outermost(*net, ranges(known)),
         ("pods4" | "pods6", [Value::IfName(dev), Value::Addr(addr)]) => {
             known.pods.by_address(*addr).is_some_and(|endpoint| endpoint.link == *dev)
         }
@@ -77,9 +96,18 @@ pub fn element(known: &Known, set: &Name, key: &Key) -> Option<Option<Verdict>> 
     wanted.then_some(None)
 }
 
-/// Is this the CIDR of such a pool and in no larger one? Members of an interval set must not overlap.
-fn is_outermost(known: &Known, net: IpNet, such: impl Fn(&corduroy_api::IpPool) -> bool) -> bool {
-    let mut nets = known.pools.iter().filter(|pool| such(pool)).map(|pool| convert::from_network(pool.cidr));
+/// The CIDRs of such pools.
+fn pools(known: &Known, such: impl Fn(&corduroy_api::IpPool) -> bool) -> impl Iterator<Item = IpNet> {
+    known.pools.iter().filter(move |pool| such(pool)).map(|pool| convert::from_network(pool.cidr))
+}
+
+/// The ranges of services that are announced.
+fn ranges(known: &Known) -> impl Iterator<Item = IpNet> {
+    known.services.ranges().iter().map(|(_, range)| convert::from_network(range))
+}
+
+/// Is it one of these and in no larger one? Members of an interval set must not overlap.
+fn is_outermost(net: IpNet, mut nets: impl Iterator<Item = IpNet>) -> bool {
     let mut found = false;
     nets.all(|other| {
         found |= other == net;
@@ -98,6 +126,12 @@ pub fn node_element(addr: IpAddr) -> (Name, Key) {
 pub fn pool_elements(net: IpNet) -> [(Name, Key); 2] {
     let family = net.family();
     [(by_family("pools4", "pools6", family), net.into()), (by_family("masq4", "masq6", family), net.into())]
+}
+
+/// The element that stands for a range of services.
+#[must_use]
+pub fn range_element(net: IpNet) -> (Name, Key) {
+    (by_family("services4", "services6", net.family()), net.into())
 }
 
 /// The elements that stand for an interface of a pod.
@@ -128,7 +162,7 @@ pub fn chain(known: &Known, name: &Name) -> Option<Chain> {
         "prerouting" => (hook(ChainKind::Filter, Hook::Prerouting, -300), prerouting()),
         "pod-limits" => (None, pod_limits()),
         "input" => (hook(ChainKind::Filter, Hook::Input, 0), input(known)),
-        "forward" => (hook(ChainKind::Filter, Hook::Forward, 0), forward()),
+        "forward" => (hook(ChainKind::Filter, Hook::Forward, 0), forward(known)),
         "from-pods" => (None, judge(Field::Iifname, "egress")),
         "to-pods" => (None, judge(Field::Oifname, "ingress")),
         "output" => (hook(ChainKind::Filter, Hook::Output, 0), output()),
@@ -210,13 +244,20 @@ fn input(known: &Known) -> Vec<Rule> {
     rules
 }
 
-fn forward() -> Vec<Rule> {
+fn forward(known: &Known) -> Vec<Rule> {
     let judged = CtState::ESTABLISHED.or(CtState::RELATED);
-    vec![
-        Rule::new().when(Match::ct_state(judged)).accept(),
-        from_pods().jump("from-pods"),
-        to_pods().jump("to-pods"),
-    ]
+    let mut rules = vec![Rule::new().when(Match::ct_state(judged)).accept()];
+    for family in [Family::V4, Family::V6] {
+        if ranges(known).any(|range| range.family() == family) {
+            let services = by_family("services4", "services6", family);
+            let nodes = by_family("nodes4", "nodes6", family);
+            let nobodys = Rule::new().in_set([Field::Daddr(family)], services.as_str());
+            let nobodys = nobodys.not_in_set([Field::Daddr(family)], nodes.as_str());
+            rules.push(nobodys.counter().drop().comment("no service has this address"));
+        }
+    }
+    rules.extend([from_pods().jump("from-pods"), to_pods().jump("to-pods")]);
+    rules
 }
 
 /// What a new connection from a pod's interface, or to one, may be: the map sends it to that pod's rules.

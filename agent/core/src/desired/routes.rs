@@ -6,6 +6,9 @@
 //! 2. directly, when it is in the subnet of an interface;
 //! 3. by way of the gateway that leads to it.
 //!
+//! What is learned inside a range of services goes to no kernel: kube-proxy of this very node serves those addresses,
+//! and a reflector only passes them on.
+//!
 //! Every route carries the source address for what the node itself sends by it: the tunnel address into a tunnel (the
 //! uplink's address inside would be answered without a tunnel and dropped by the way-back check), else the node's
 //! address (a pod's interface has none of its own, and the kernel would take any).
@@ -37,6 +40,9 @@ fn block(known: &Known, dst: IpNet) -> Option<Route> {
 }
 
 fn learned(known: &Known, dst: IpNet) -> Option<Route> {
+    if known.services.ranges().around(convert::to_network(dst)).is_some() {
+        return None;
+    }
     let hops = known.learned.get(convert::to_bgp(dst)?)?;
     let ways: Vec<NextHop> = hops.as_slice().iter().filter_map(|hop| way(known, dst, *hop)).collect();
     let src = ways.iter().find_map(|way| known.me.tunnels.on(way.dev, dst.family()));

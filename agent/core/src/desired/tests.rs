@@ -1,10 +1,10 @@
 use corduroy_api::Kind;
-use corduroy_kernel::nft::Verdict;
+use corduroy_kernel::nft::{Field, Rule, Verdict};
 use corduroy_kernel::{Conf, Conf4, Family, LinkName, Mac, Support, Sysctl};
 
 use super::{links, neighbours, nft, routes, sysctls};
 use crate::known::Known;
-use crate::testing::{block, change, gone, ip, known, net, node, pod, pool, put};
+use crate::testing::{block, change, gone, ip, known, net, node, pod, pool, put, resource};
 
 const IPIP: &str = "ipip: {address: 10.1.0.63}";
 
@@ -247,4 +247,29 @@ fn the_table_reads_as_it_is_drawn() {
         ["iifname != \"cord*\" accept", "iifname . ip saddr @pods4 accept"]
     );
     assert_eq!(chain("prerouting")[8], "iifname . ip6 saddr @pods6 accept");
+}
+
+#[test]
+fn what_no_service_has_is_dropped_unless_a_node_has_it_and_nothing_learned_there_goes_to_the_kernel() {
+    let mut known = two_racks("");
+    assert_ne!(route(&known, "203.0.113.0/24"), "none");
+    let ranges =
+        "{serviceLoadBalancerIPs: [{cidr: 203.0.113.0/24}, {cidr: 203.0.113.128/25}, {cidr: 'fd00:b::/64'}]}";
+    put(&mut known, [resource(Kind::BgpConfiguration, "default", ranges)]);
+    assert_eq!(route(&known, "203.0.113.0/24"), "none", "kube-proxy is here, too");
+    assert_ne!(route(&known, "10.1.0.64/26"), "none");
+    let chain = nft::chain(&known, &"forward".into()).unwrap();
+    for (rule, daddr, services, nodes) in
+        [(1, Family::V4, "services4", "nodes4"), (2, Family::V6, "services6", "nodes6")]
+    {
+        let nobodys =
+            Rule::new().in_set([Field::Daddr(daddr)], services).not_in_set([Field::Daddr(daddr)], nodes);
+        assert_eq!(chain.rules[rule], nobodys.counter().drop().comment("no service has this address"));
+    }
+    let is_in = |range: &str| {
+        let (set, key) = nft::range_element(net(range));
+        nft::element(&known, &set, &key).is_some()
+    };
+    assert!(is_in("203.0.113.0/24") && is_in("fd00:b::/64"));
+    assert!(!is_in("203.0.113.128/25"), "members of an interval set must not overlap");
 }

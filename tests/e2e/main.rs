@@ -7,6 +7,7 @@ mod caretaker;
 mod cluster;
 mod command;
 mod control;
+mod cordctl;
 mod fabric;
 mod peering;
 mod services;

@@ -4,6 +4,7 @@
 mod announce;
 mod bad_input;
 mod cni;
+mod doctor;
 mod fabric;
 mod harness;
 mod install;

@@ -143,7 +143,8 @@ fn perform(task: &Task) -> Result<()> {
 fn endpoints(config: &Config, uid: &str) -> Result<(Endpoints, JournalFile)> {
     let boot = journal::boot_id().context("boot id")?;
     let (journal, content) = JournalFile::open(&config.run_dir)?;
-    let first_epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let first_epoch = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
     let owner = Owner { node: config.node.clone(), uid: uid.to_owned(), first_epoch };
     let (endpoints, problems) = Endpoints::new(owner, Settings::default(), &content, &boot);
     for problem in &problems {

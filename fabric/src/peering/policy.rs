@@ -229,7 +229,10 @@ fn import_rules(
         out.extend(rule("fixed address", cidr, Operator::Equal, Action::Accept(Vec::new())));
     }
     for cidr in &own {
-        out.extend(rule("own block", *cidr, Operator::Covers, Action::Protect));
+        // The block around a fixed address of ours is its owner's to announce.
+        if !blocks::is_one(*cidr) {
+            out.extend(rule("own block", *cidr, Operator::Covers, Action::Protect));
+        }
         out.extend(rule("inside own block", *cidr, Operator::In, Action::Protect));
     }
     for cidr in services.into_iter().flatten() {

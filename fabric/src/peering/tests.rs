@@ -264,6 +264,35 @@ fn built_in_import_rules_guard_own_blocks_pools_and_subnets_in_this_order() {
 }
 
 #[test]
+fn of_a_fixed_address_and_the_block_around_it_each_node_takes_the_others_route() {
+    let block = |name: &str, cidr: &str, owner: &str| {
+        format!(
+            "---\n{API}\nkind: IPAMBlock\nmetadata: {{name: {name}}}\n\
+             spec: {{cidr: {cidr}, node: {owner}, nodeUID: {owner}, epoch: 1}}\n"
+        )
+    };
+    let documents = three()
+        + &block("10-244-0-0-26", "10.244.0.0/26", "a")
+        + &block("10-244-0-5-32", "10.244.0.5/32", "b");
+    let own = |me: &str, other: &str| -> Vec<String> {
+        let peering = of(&documents, me);
+        let names = at(&peering, other).import.rules.iter().map(|rule| rule.name.to_string());
+        names.filter(|name| name.contains("own block") || name.contains("fixed")).collect()
+    };
+    // The owner of the block takes this one address of it from elsewhere, before it refuses the rest.
+    assert_eq!(
+        own("a", "192.0.2.2"),
+        [
+            "built-in: fixed address 10.244.0.5/32",
+            "built-in: own block 10.244.0.0/26",
+            "built-in: inside own block 10.244.0.0/26"
+        ]
+    );
+    // Who has the address takes the block around it.
+    assert_eq!(own("b", "192.0.2.1"), ["built-in: inside own block 10.244.0.5/32"]);
+}
+
+#[test]
 fn an_operators_rules_come_first_and_an_accept_does_not_make_a_node_a_transit() {
     let filter = "---\napiVersion: corduroy.dev/v1alpha1\nkind: BGPFilter\nmetadata: {name: tor}\nspec:\n\
         \x20 importV4:\n\

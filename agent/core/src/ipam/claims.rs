@@ -102,6 +102,9 @@ impl Claims {
         if ours && self.given_back.get(&block.cidr).is_some_and(|epoch| block.epoch <= *epoch) {
             return Verdict::Stale;
         }
+        // What an owner has said to a claim of a former run must not be taken for his word to one of this run.
+        let said = block.lent.iter().filter(|lent| lent.node == self.owner.node).map(|lent| lent.epoch);
+        self.epoch = said.fold(self.epoch, u64::max);
         self.contested.remove(&block.cidr);
         self.given_back.remove(&block.cidr);
         self.asked.remove(&block.cidr);

@@ -51,8 +51,8 @@ pub struct Owner {
     pub node: String,
     /// Its identity: what another node that takes the same name later does not have.
     pub uid: String,
-    /// The number of the first claim of this run; larger than any of a former run, as the seconds since 1970
-    /// are.
+    /// The number of the first claim of this run; larger than any of a former run, as the microseconds since
+    /// 1970 are.
     pub first_epoch: u64,
 }
 

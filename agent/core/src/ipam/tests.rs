@@ -106,10 +106,16 @@ fn pool(name: &str, cidr: &str, block_len: u8) -> Pool {
 }
 
 fn node(name: &str, pools: &[Pool]) -> Allocator {
-    let owner = Owner { node: name.into(), uid: format!("uid-of-{name}"), first_epoch: 1 };
+    let mut node = restarted(name, 1, pools);
+    node.set_in_sync(seconds(0));
+    node
+}
+
+/// A node that has just started and knows its pools.
+fn restarted(name: &str, first_epoch: u64, pools: &[Pool]) -> Allocator {
+    let owner = Owner { node: name.into(), uid: format!("uid-of-{name}"), first_epoch };
     let mut node = Allocator::new(owner, Settings::default());
     node.set_pools(pools.to_vec(), seconds(0));
-    node.set_in_sync(seconds(0));
     node
 }
 
@@ -401,6 +407,8 @@ enum Step {
     Fixed(u8, u64, u8),
     Release(u8, u64),
     Pass(u64),
+    /// The agent is killed and starts anew; its pods run on, or the whole machine was started anew and there are none.
+    Restart(u8, bool),
     Write(u8),
     Tell(u8),
 }
@@ -411,59 +419,97 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..3u8, 0..40u64, 0..64u8).prop_map(|(n, p, a)| Step::Fixed(n, p, a)),
         5 => (0..3u8, 0..40u64).prop_map(|(n, p)| Step::Release(n, p)),
         2 => (1..40u64).prop_map(Step::Pass),
+        1 => (0..3u8, proptest::bool::ANY).prop_map(|(n, reboot)| Step::Restart(n, reboot)),
         5 => (0..3u8).prop_map(Step::Write),
         3 => (0..3u8).prop_map(Step::Tell),
     ]
+}
+
+/// Three nodes on one store. What each has not been told yet are events in the order of the store, late by as much as
+/// the steps say.
+struct Race {
+    store: Store,
+    nodes: [Allocator; 3],
+    events: [Vec<Result<IpamBlock, IpNetwork>>; 3],
+    now: Time,
+    runs: u64,
+}
+
+impl Race {
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+
+    fn pools() -> [Pool; 1] {
+        [pool("p", "10.0.0.0/26", 29)]
+    }
+
+    fn new() -> Self {
+        let nodes = Self::NAMES.map(|name| node(name, &Self::pools()));
+        Self { store: Store::default(), nodes, events: Default::default(), now: seconds(1), runs: 0 }
+    }
+
+    fn act(&mut self, step: &Step) {
+        let now = self.now;
+        match *step {
+            Step::Assign(n, p) => drop(self.nodes[usize::from(n)].assign(pod(p), &any(), now)),
+            Step::Fixed(n, p, address) => {
+                let wanted = wants(IpAddr::from([10, 0, 0, address]));
+                drop(self.nodes[usize::from(n)].assign(pod(p), &wanted, now));
+            }
+            Step::Release(n, p) => drop(self.nodes[usize::from(n)].release(pod(p), now)),
+            Step::Pass(s) => {
+                self.now = now + Duration::from_secs(s);
+                self.nodes.iter_mut().for_each(|node| node.handle_timeout(self.now));
+            }
+            Step::Restart(n, reboot) => self.restart(usize::from(n), reboot),
+            Step::Write(n) => self.write(usize::from(n)),
+            Step::Tell(n) => {
+                let n = usize::from(n);
+                if !self.events[n].is_empty() {
+                    match self.events[n].remove(0) {
+                        Ok(block) => self.nodes[n].block_put(&block, now),
+                        Err(cidr) => self.nodes[n].block_gone(cidr, now),
+                    }
+                }
+            }
+        }
+    }
+
+    fn restart(&mut self, n: usize, reboot: bool) {
+        let used: Vec<_> = self.nodes[n].used().collect();
+        self.runs += 1;
+        self.nodes[n] = restarted(Self::NAMES[n], self.runs * 1000, &Self::pools());
+        for (address, holder) in used.iter().filter(|_| !reboot) {
+            self.nodes[n].restore(*holder, &[*address]);
+        }
+        // A list: everything as it is now. Only then is anything done.
+        self.events[n].clear();
+        self.store.show(&mut self.nodes[n], self.now);
+        self.nodes[n].set_in_sync(self.now);
+    }
+
+    fn write(&mut self, n: usize) {
+        let Some(Effect::Write(write)) = self.nodes[n].poll() else { return };
+        let name = write.key().name;
+        let before = self.store.blocks.get(&name).map(|block| block.cidr);
+        let result = self.store.write(&write);
+        if result.is_ok() {
+            let event = self.store.blocks.get(&name).cloned().ok_or(before);
+            let event = event.map_err(|cidr| cidr.unwrap());
+            self.events.iter_mut().for_each(|queue| queue.push(event.clone()));
+        }
+        self.nodes[n].written(&write.key(), &result, self.now);
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn racing_nodes_never_share_a_block_or_an_address(steps in proptest::collection::vec(step(), 1..250)) {
-        let pools = [pool("p", "10.0.0.0/26", 29)];
-        let mut store = Store::default();
-        let mut nodes = ["a", "b", "c"].map(|name| node(name, &pools));
-        // What each node has not been told yet: events in the order of the store, late by as much as the
-        // steps say.
-        let mut events: [Vec<Result<IpamBlock, IpNetwork>>; 3] = Default::default();
-        let mut now = seconds(1);
-        for step in steps {
-            match step {
-                Step::Assign(n, p) => drop(nodes[usize::from(n)].assign(pod(p), &any(), now)),
-                Step::Fixed(n, p, address) => {
-                    let wanted = wants(IpAddr::from([10, 0, 0, address]));
-                    drop(nodes[usize::from(n)].assign(pod(p), &wanted, now));
-                }
-                Step::Release(n, p) => drop(nodes[usize::from(n)].release(pod(p), now)),
-                Step::Pass(s) => {
-                    now = now + Duration::from_secs(s);
-                    nodes.iter_mut().for_each(|node| node.handle_timeout(now));
-                }
-                Step::Write(n) => {
-                    let node = &mut nodes[usize::from(n)];
-                    if let Some(Effect::Write(write)) = node.poll() {
-                        let before = store.blocks.get(&write.key().name).map(|block| block.cidr);
-                        let result = store.write(&write);
-                        if result.is_ok() {
-                            let event = store.blocks.get(&write.key().name).cloned().ok_or(before);
-                            let event = event.map_err(|cidr| cidr.unwrap());
-                            events.iter_mut().for_each(|queue| queue.push(event.clone()));
-                        }
-                        node.written(&write.key(), &result, now);
-                    }
-                }
-                Step::Tell(n) => {
-                    let queue = &mut events[usize::from(n)];
-                    if !queue.is_empty() {
-                        match queue.remove(0) {
-                            Ok(block) => nodes[usize::from(n)].block_put(&block, now),
-                            Err(cidr) => nodes[usize::from(n)].block_gone(cidr, now),
-                        }
-                    }
-                }
-            }
+        let mut race = Race::new();
+        for step in &steps {
+            race.act(step);
             let mut seen = BTreeMap::new();
-            for (n, node) in nodes.iter().enumerate() {
+            for (n, node) in race.nodes.iter().enumerate() {
                 for (address, holder) in node.used() {
                     prop_assert!(seen.insert(address, (n, holder)).is_none(), "{} is used twice", address);
                     prop_assert_eq!(node.addresses(holder), &[address]);

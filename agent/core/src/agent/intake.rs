@@ -109,7 +109,8 @@ fn blocks(known: &mut Known, reconciler: &mut Reconciler) -> bool {
     let owned: BTreeSet<_> = owned.map(convert::from_network).collect();
     let changed: Vec<_> = known.owned.symmetric_difference(&owned).copied().collect();
     known.owned = owned;
-    for block in &changed {
+    // One address has no blackhole: its route is its pod's, and is made after the pod's interface.
+    for block in changed.iter().filter(|block| !block.is_host()) {
         reconciler.mark(known, Key::Route(*block));
     }
     !changed.is_empty()

@@ -6,6 +6,7 @@ mod reach;
 mod removal;
 mod workload;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use corduroy_tests::cni::REFERENCE;
@@ -37,5 +38,20 @@ fn a_fabric_installed_by_manifest_carries_everything_lives_through_everything_an
     reach::pods_reach_everything(&world);
     reach::the_outside_reaches_pods(&world);
     life::everything_happens(&mut world);
+    no_right_was_missing(&mut world);
     removal::nothing_is_left(world, &before);
+}
+
+/// The roles of the manifest hold all that the agents have asked for in their life here. An API server that has just
+/// started denies everything for a moment, so what counts is what was never allowed.
+fn no_right_was_missing(world: &mut Workload) {
+    let requests = world.cluster.control().requests();
+    let with = |wanted: fn(u64) -> bool| {
+        let some = requests.keys().filter(move |(_, _, code)| wanted(*code));
+        some.map(|(verb, what, _)| format!("{verb} {what}")).collect::<BTreeSet<_>>()
+    };
+    let (allowed, denied) = (with(|code| code != 403), with(|code| code == 403));
+    assert!(allowed.contains("watch ippools/"), "the log has nothing of the agents: {requests:?}");
+    let missing: Vec<_> = denied.difference(&allowed).collect();
+    assert!(missing.is_empty(), "always denied: {missing:?}");
 }

@@ -38,9 +38,10 @@ impl Picture {
             Ok::<_, String>(names)
         };
         let names_of_links = sorted("ip -oneline link")?;
-        let second = |line: String| line.split(": ").nth(1).unwrap_or_default().to_owned();
+        // Without the number of the other end, which a node that was switched off and on has changed.
+        let name = |line: &str| line.split([':', '@']).nth(1).unwrap_or_default().trim().to_owned();
         Ok(Self {
-            links: names_of_links.into_iter().map(second).collect(),
+            links: names_of_links.iter().map(|line| name(line)).collect(),
             routes: [sorted("ip -4 route show")?, sorted("ip -6 route show proto 67")?].concat(),
             tables: node.run("nft list tables")?.contains("corduroy"),
             plugins: names("/opt/cni/bin")?,

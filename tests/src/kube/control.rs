@@ -3,9 +3,12 @@
 //! The host's addresses are its own, so ports are the usual ones however many control planes run side by side.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use super::kubectl::Kubectl;
 use super::pki::Pki;
@@ -17,6 +20,17 @@ const ETCD: &str = "http://127.0.0.1:2379";
 const ETCD_PEERS: &str = "http://127.0.0.1:2380";
 /// A control plane by itself has this address, on its loopback interface.
 const ALONE: &str = "192.0.2.1";
+
+/// What the API server notes of those who are not part of Kubernetes: who asked for what, and what came of it.
+const AUDIT: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+  userGroups: [system:serviceaccounts:corduroy-system]
+- level: None
+";
 
 /// One process of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,6 +109,7 @@ impl ControlPlane {
             pki.kubeconfig(user, &url);
         }
         let kubectl = Kubectl::new(host, &pki.kubeconfig("admin", &url));
+        host.file("audit.yaml", AUDIT);
         let (host, address) = (host.clone(), address.to_owned());
         Self { running: BTreeMap::new(), host, address, pki, kubectl, _alone: None }
     }
@@ -192,6 +207,22 @@ impl ControlPlane {
         if answer == "ok" { Ok(()) } else { Err(format!("the API server is not ready: {answer}")) }
     }
 
+    /// All requests of Corduroy's service accounts so far: verb, resource and the status they were answered with.
+    #[must_use]
+    pub fn requests(&self) -> BTreeMap<(String, String, u64), usize> {
+        let log = fs::read_to_string(self.host.dir().join("audit.log")).unwrap_or_default();
+        let mut all = BTreeMap::new();
+        for entry in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            let object = &entry["objectRef"];
+            let words =
+                [&object["resource"], &object["subresource"]].map(|word| word.as_str().unwrap_or_default());
+            let verb = entry["verb"].as_str().unwrap_or_default().to_owned();
+            let code = entry["responseStatus"]["code"].as_u64().unwrap_or_default();
+            *all.entry((verb, words.join("/"), code)).or_default() += 1;
+        }
+        all
+    }
+
     fn arguments(&self, part: Part) -> Vec<String> {
         match part {
             Part::Etcd => self.etcd_arguments(),
@@ -231,6 +262,8 @@ impl ControlPlane {
             format!("--service-account-key-file={}", self.file("sa.pub")),
             format!("--service-account-signing-key-file={}", self.file("sa.key")),
             format!("--service-cluster-ip-range={}", SERVICE_CIDRS.join(",")),
+            format!("--audit-policy-file={}", self.host.dir().join("audit.yaml").display()),
+            format!("--audit-log-path={}", self.host.dir().join("audit.log").display()),
         ];
         let fixed = [
             "--secure-port=6443",

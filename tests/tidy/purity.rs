@@ -32,7 +32,7 @@ const OUTSIDE: &[&str] = &[
     "getrandom",
 ];
 /// Programs without a kernel side, and what they must not depend on, however indirectly.
-const NO_KERNEL: &[&str] = &["routereflector", "ctl", "cni"];
+const NO_KERNEL: &[&str] = &["routereflector", "cni"];
 const KERNEL: &[&str] = &["corduroy-kernel", "corduroy-kernel-linux", "corduroy-agent-core", "rtnetlink"];
 /// Types that hide state behind a shared reference.
 const HIDING: &[&str] = &["Mutex", "RwLock", "RefCell", "OnceLock", "OnceCell"];

@@ -20,8 +20,8 @@
 //!
 //! The rights needed: get, list and watch on each of our kinds, and create, patch and delete on those that are written;
 //! get and watch on the Secrets that are named; list and watch on Namespaces, on Pods (asked for with this node's name
-//! only), on Services and EndpointSlices, and on the own Node, and patch on its status; create and patch on NodeStatuses
-//! and Events. What [`Commons`] needs stands in docs/datastore.md.
+//! only), on Services and EndpointSlices, and on the own Node, and patch on its status; create and patch on
+//! NodeStatuses and Events. What [`Commons`] needs stands in docs/datastore.md.
 #![warn(missing_docs)]
 
 mod commons;

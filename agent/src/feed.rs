@@ -1,7 +1,8 @@
 //! The datastore and its snapshot as one stream of events, and a way to write.
 //!
 //! The datastore has a bounded time to come up; after that the snapshot of a former run speaks for it, and it is tried
-//! again for as long as it takes. The snapshot is written a moment after a change, so that a burst costs one write.
+//! again for as long as it takes. The snapshot is written a moment after a change, so that a burst costs one write; the
+//! moment grows with the fabric, so that changes without end cost a few percent of a processor at most.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -23,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long after a change the snapshot is written.
 const SETTLE: Duration = Duration::from_secs(1);
+/// In a large fabric writing takes its time: so many times as long passes before the next, some seconds at most.
+const REST: u32 = 50;
+const LONGEST: Duration = Duration::from_secs(15);
 
 /// Where resources are.
 #[derive(Clone, Debug)]
@@ -102,7 +106,7 @@ impl Feeder {
         let had_its_time = matches!(self.place, Place::Cluster { answers: false, .. });
         let patience = Instant::now() + if had_its_time { Duration::ZERO } else { PATIENCE };
         let Some(mut watch) = self.open(&mut known, patience).await else { return };
-        let mut save_at: Option<Instant> = None;
+        let (mut save_at, mut settle) = (None, SETTLE);
         let mut waits = had_its_time || Instant::now() < patience;
         loop {
             let event = tokio::select! {
@@ -117,7 +121,9 @@ impl Feeder {
                 }
                 () = sleep_until(save_at.unwrap_or_else(Instant::now)), if save_at.is_some() => {
                     save_at = None;
+                    let started = Instant::now();
                     self.save(&known).await;
+                    settle = (started.elapsed() * REST).clamp(SETTLE, LONGEST);
                     continue;
                 }
             };
@@ -125,7 +131,7 @@ impl Feeder {
             batch.extend(std::iter::from_fn(|| watch.try_next()));
             let events = known.live(batch);
             if known.is_live() {
-                save_at.get_or_insert_with(|| Instant::now() + SETTLE);
+                save_at.get_or_insert_with(|| Instant::now() + settle);
             }
             if self.tell(events).await.is_none() {
                 return;
@@ -162,8 +168,10 @@ impl Feeder {
     }
 
     async fn save(&self, known: &LastKnown) {
-        let (path, text) = (self.path.clone(), snapshot::text(known.resources()));
-        let saved = tokio::task::spawn_blocking(move || snapshot::save(&path, &text)).await;
+        // Beside the loop, which must not wait for thousands of resources to become text.
+        let (path, resources) = (self.path.clone(), known.resources().cloned().collect::<Vec<_>>());
+        let write = move || snapshot::save(&path, &snapshot::text(resources.iter()));
+        let saved = tokio::task::spawn_blocking(write).await;
         match saved {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!("snapshot: {error}"),

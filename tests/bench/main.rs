@@ -15,6 +15,7 @@ mod load;
 mod pods;
 mod report;
 mod routes;
+mod scale;
 mod usage;
 
 use std::process::ExitCode;
@@ -81,6 +82,13 @@ const SCENARIOS: &[Scenario] = &[
         contenders: &["corduroy", "by hand"],
         packages: &["iperf3"],
         run: fabric::forward,
+    },
+    Scenario {
+        name: "scale",
+        what: "one agent, an API server with 5,000 FabricNodes, 5,000 blocks for 100,000 pods and 1,000 namespaces",
+        contenders: &["corduroy"],
+        packages: &[],
+        run: scale::scale,
     },
 ];
 

@@ -19,6 +19,8 @@ pub enum Unit {
     /// Of one processor.
     Percent,
     GigabitsPerSecond,
+    PerMinute,
+    Number,
 }
 
 impl Unit {
@@ -28,6 +30,8 @@ impl Unit {
             Self::Seconds => format!("{value:.2} s"),
             Self::Mebibytes => format!("{value:.0} MiB"),
             Self::Percent => format!("{value:.3} %"),
+            Self::PerMinute => format!("{value:.1} a minute"),
+            Self::Number => format!("{value:.2}"),
             Self::GigabitsPerSecond => format!("{value:.2} Gbit/s"),
         }
     }
@@ -99,7 +103,8 @@ impl Table {
             for (column, unit) in &self.columns {
                 let value = columns.get(column).map_or(f64::NAN, |values| median(values));
                 let base = ours.and_then(|ours| ours.get(column)).map_or(f64::NAN, |values| median(values));
-                let _ = write!(text, " {} ({:.2}×) |", unit.show(value), value / base);
+                let ratio = if base > 0.0 { format!(" ({:.2}×)", value / base) } else { String::new() };
+                let _ = write!(text, " {}{ratio} |", unit.show(value));
             }
         }
         text + "\n"

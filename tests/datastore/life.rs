@@ -129,10 +129,11 @@ fn what_is_lost_with_its_definition_stays_in_force_and_a_node_writes_its_own_aga
             event => cidr_of(event).filter(|cidr| cidr == "10.2.0.0/16"),
         }));
         kubectl.run("delete ippools.corduroy.dev p");
-        runtime.block_on(until(pools, "the deletion", |event| match event {
-            Event::Gone(key) => Some(assert_eq!(key.name, "p")),
+        let gone = runtime.block_on(until(pools, "the deletion", |event| match event {
+            Event::Gone(key) => Some(key.name),
             _ => None,
         }));
+        assert_eq!(gone, "p");
         let lost = std::iter::from_fn(|| nodes.try_next()).find(|event| matches!(event, Event::Gone(_)));
         assert_eq!(lost, None, "nodes stay until they have had time to come back");
     });

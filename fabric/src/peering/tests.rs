@@ -335,9 +335,9 @@ fn nodes_of_different_as_peer_over_ebgp_in_the_mesh() {
 
 #[test]
 fn addresses_of_services_go_to_routers_and_reflectors_and_not_between_nodes() {
-    let tor = peer("tor", "{peerIP: 192.0.2.250, asNumber: 65000}");
-    let to_r = peer("reflectors", "{nodeSelector: all(), peerSelector: name == 'r'}");
-    let reflector = node("r", "192.0.2.9/24", ", routeReflectorClusterID: 192.0.2.9");
+    let tor = peer("tor", "peerIP: 192.0.2.250\nasNumber: 65000");
+    let to_r = peer("reflectors", "nodeSelector: all()\npeerSelector: name == 'r'");
+    let reflector = node("r", "192.0.2.9/24", "  routeReflectorClusterID: 192.0.2.9\n");
     let services = settings("{serviceClusterIPs: [{cidr: 10.96.0.0/16}]}");
     let documents = three() + &tor + &to_r + &reflector + &services;
     let a = of(&documents, "a");

@@ -3,6 +3,7 @@
 //! Everything is read once, by whole collections: a person asks seldom, and what the server keeps it can list.
 
 pub(crate) mod address;
+pub(crate) mod check;
 pub(crate) mod ipam;
 pub(crate) mod nodes;
 pub(crate) mod peers;

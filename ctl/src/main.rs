@@ -125,6 +125,8 @@ struct Root {
 enum IpamQuestion {
     /// Pools, the blocks of all nodes, and the addresses in use.
     Show,
+    /// Whether pools, blocks, nodes and pods of the cluster fit together.
+    Check,
 }
 
 fn main() -> ExitCode {
@@ -151,6 +153,13 @@ fn answer(place: &Place, question: Question, output: Output) -> Result<(String, 
             let checks = doctor::judge(&doctor::gather(&root, &client));
             let text = output.show(&checks, |checks, _| doctor::show(checks))?;
             return Ok((text, code(doctor::has_errors(&checks))));
+        }
+        Question::Ipam { what: IpamQuestion::Check } => {
+            let cluster = Cluster::connect(&place.identity())?;
+            let (found, unseen) = cluster::check::examine(&cluster)?;
+            let all = cluster::check::findings(&found, &unseen);
+            let text = output.show(&all, |_, _| cluster::check::show_findings(&found, &unseen))?;
+            return Ok((text, code(!found.is_empty())));
         }
         Question::SupportBundle { file, root: Root { root } } => {
             bundle::write(file, &client, Cluster::connect(&place.identity()), &root)?

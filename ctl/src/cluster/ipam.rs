@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use corduroy_api::{FabricNode, IpNetwork, Kind};
+use corduroy_fabric::check::PodAddresses;
 use corduroy_fabric::{Model, blocks};
 use serde::Serialize;
 use serde_json::Value;
@@ -19,17 +20,6 @@ use crate::table::{or_dash, table};
 pub(crate) const PODS: &str = "/api/v1/pods";
 /// The kinds that say who may use what.
 pub(crate) const KINDS: [Kind; 3] = [Kind::IpPool, Kind::IpamBlock, Kind::FabricNode];
-
-/// A pod with addresses of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PodAddresses {
-    /// `namespace/name`.
-    pub(crate) pod: String,
-    /// The Node it runs on.
-    pub(crate) node: String,
-    /// Its addresses.
-    pub(crate) addresses: Vec<IpAddr>,
-}
 
 /// How full everything is.
 #[derive(Debug, Serialize)]

@@ -22,12 +22,18 @@ pub struct Model {
     filters: Map<BgpFilter>,
     reservations: Map<IpReservation>,
     secrets: Map<Secret>,
+    core: Core,
+    sync: BTreeMap<Kind, Sync>,
+    rejected: BTreeMap<String, Vec<Rejection>>,
+}
+
+/// Objects of the cluster's core that are only read.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Core {
     namespaces: Map<Namespace>,
     pods: Map<Pod>,
     services: Map<Service>,
     slices: Map<EndpointSlice>,
-    sync: BTreeMap<Kind, Sync>,
-    rejected: BTreeMap<String, Vec<Rejection>>,
 }
 
 /// How well a kind is known.
@@ -99,10 +105,10 @@ impl Model {
             Resource::BgpFilter(r) => replace(&mut self.filters, name, r),
             Resource::IpReservation(r) => replace(&mut self.reservations, name, r),
             Resource::Secret(r) => replace(&mut self.secrets, name, r),
-            Resource::Namespace(r) => replace(&mut self.namespaces, name, r),
-            Resource::Pod(r) => replace(&mut self.pods, name, r),
-            Resource::Service(r) => replace(&mut self.services, name, r),
-            Resource::EndpointSlice(r) => replace(&mut self.slices, name, r),
+            Resource::Namespace(r) => replace(&mut self.core.namespaces, name, r),
+            Resource::Pod(r) => replace(&mut self.core.pods, name, r),
+            Resource::Service(r) => replace(&mut self.core.services, name, r),
+            Resource::EndpointSlice(r) => replace(&mut self.core.slices, name, r),
         };
         if changed { Changed::Resource(key) } else { Changed::Nothing }
     }
@@ -118,10 +124,10 @@ impl Model {
             Kind::BgpFilter => self.filters.remove(name).is_some(),
             Kind::IpReservation => self.reservations.remove(name).is_some(),
             Kind::Secret => self.secrets.remove(name).is_some(),
-            Kind::Namespace => self.namespaces.remove(name).is_some(),
-            Kind::Pod => self.pods.remove(name).is_some(),
-            Kind::Service => self.services.remove(name).is_some(),
-            Kind::EndpointSlice => self.slices.remove(name).is_some(),
+            Kind::Namespace => self.core.namespaces.remove(name).is_some(),
+            Kind::Pod => self.core.pods.remove(name).is_some(),
+            Kind::Service => self.core.services.remove(name).is_some(),
+            Kind::EndpointSlice => self.core.slices.remove(name).is_some(),
         }
     }
 
@@ -171,22 +177,22 @@ impl Model {
     /// The cluster's namespaces by name.
     #[must_use]
     pub fn namespaces(&self) -> &BTreeMap<String, Arc<Namespace>> {
-        &self.namespaces
+        &self.core.namespaces
     }
     /// This node's pods by [`Pod::key_name`].
     #[must_use]
     pub fn pods(&self) -> &BTreeMap<String, Arc<Pod>> {
-        &self.pods
+        &self.core.pods
     }
     /// Services by namespace and name.
     #[must_use]
     pub fn services(&self) -> &BTreeMap<String, Arc<Service>> {
-        &self.services
+        &self.core.services
     }
     /// Where the endpoints of services are, by namespace and name.
     #[must_use]
     pub fn slices(&self) -> &BTreeMap<String, Arc<EndpointSlice>> {
-        &self.slices
+        &self.core.slices
     }
     /// The value a reference means.
     #[must_use]
@@ -210,10 +216,10 @@ impl Model {
             Kind::BgpFilter => self.filters.len(),
             Kind::IpReservation => self.reservations.len(),
             Kind::Secret => self.secrets.len(),
-            Kind::Namespace => self.namespaces.len(),
-            Kind::Pod => self.pods.len(),
-            Kind::Service => self.services.len(),
-            Kind::EndpointSlice => self.slices.len(),
+            Kind::Namespace => self.core.namespaces.len(),
+            Kind::Pod => self.core.pods.len(),
+            Kind::Service => self.core.services.len(),
+            Kind::EndpointSlice => self.core.slices.len(),
         }
     }
     /// How well `kind` is known.

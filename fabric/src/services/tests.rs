@@ -161,7 +161,8 @@ fn two_services_with_one_address_are_two_reasons() {
 
 #[test]
 fn a_range_that_overlaps_a_pool_is_not_in_force_and_a_problem_says_so() {
-    let pool = "---\napiVersion: corduroy.dev/v1alpha1\nkind: IPPool\nmetadata: {name: p}\nspec: {cidr: 10.96.64.0/18}\n";
+    let pool = "---\napiVersion: corduroy.dev/v1alpha1\nkind: IPPool\nmetadata: {name: p}\n\
+                spec: {cidr: 10.96.64.0/18}\n";
     let world = World::new(&format!("{CONFIGURATION}{pool}"));
     assert!(!world.services.wants("10.96.0.0/16".parse().unwrap()));
     let problems: Vec<String> = problems(&world.model).iter().map(ToString::to_string).collect();

@@ -15,12 +15,12 @@ const NAMESPACE: &str = "corduroy-system";
 
 /// The API server of a fabric, and how agents reach it.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(super) struct Server {
     pub(super) control: ControlPlane,
     pub(super) kubeconfig: std::path::PathBuf,
 }
 
-impl Cluster {
+impl Server {
     #[track_caller]
     fn start(fabric: &Fabric) -> Self {
         let host = fabric.host("control", Segment::Outside, CONTROL);
@@ -43,7 +43,7 @@ impl Fabric {
     #[must_use]
     pub fn of_cluster(label: &str) -> Self {
         let mut fabric = Self::new(label);
-        fabric.cluster = Some(Cluster::start(&fabric));
+        fabric.cluster = Some(Server::start(&fabric));
         fabric
     }
 

@@ -70,7 +70,7 @@ pub struct Fabric {
     net: Topology,
     router: Namespace,
     store: PathBuf,
-    cluster: Option<cluster::Cluster>,
+    cluster: Option<cluster::Server>,
 }
 
 impl Fabric {

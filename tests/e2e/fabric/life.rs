@@ -60,6 +60,8 @@ pub(super) fn everything_happens(world: &mut Workload) {
     traffic.goes_on("the loss of the API server");
     etcd_goes_away(world);
     traffic.goes_on("the loss of etcd");
+    the_definitions_go_and_return(world);
+    traffic.goes_on("the loss of all definitions");
     let near = Traffic::start(world, client, servers.get("n3").unwrap());
     a_node_is_deleted(world, &near);
     traffic.goes_on("the deletion of a node");
@@ -157,6 +159,24 @@ fn etcd_goes_away(world: &mut Workload) {
     });
     world.cluster.control().start(Part::Etcd);
     world.cluster.control().ready();
+    a_new_pod_is_served(world, "n2");
+}
+
+/// With them go all pools and nodes; they are applied again as docs/operations.md says.
+fn the_definitions_go_and_return(world: &Workload) {
+    world.kubectl.run("delete crd -l app.kubernetes.io/part-of=corduroy");
+    eventually(PATIENCE, || {
+        let said = world.cluster.node("n1").pod_logs("agent").contains("went with its definition");
+        if said { Ok(()) } else { Err("the agent of n1 does not say what it has lost".to_owned()) }
+    });
+    corduroy::install(&world.cluster, TAGS[1]);
+    eventually(PATIENCE, || {
+        let nodes = world.kubectl.get("fabricnodes.corduroy.dev")?;
+        match nodes["items"].as_array().map_or(0, Vec::len) {
+            3 => Ok(()),
+            n => Err(format!("{n} of 3 nodes have written what they are again")),
+        }
+    });
     a_new_pod_is_served(world, "n2");
 }
 

@@ -121,8 +121,8 @@ pub type Labels = BTreeMap<String, String>;
 /// What every resource says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// A DNS subdomain (two names with a `/` between them for an object in a namespace): lower-case letters, digits, `-`
-    /// and `.`, at most 253 characters.
+    /// A DNS subdomain (two with a `/` between them for an object in a namespace): lower-case letters, digits, `-` and
+    /// `.`, at most 253 characters.
     pub name: String,
     /// What selectors choose by.
     pub labels: Labels,

@@ -106,7 +106,7 @@ fn rest(time: Duration) {
     let _ = poll(&mut [], Some(&Timespec { tv_sec: seconds, tv_nsec: i64::from(time.subsec_nanos()) }));
 }
 
-/// Everything the agent has heard is in force: the last change is, as the status tells of the node that is changed last.
+/// The agent knows all nodes.
 fn settled(node: &Node) -> Result<(), String> {
     let status = node.status()?;
     let kinds = status["datastore"]["kinds"].as_array().or_else(|| status["kinds"].as_array()).cloned();

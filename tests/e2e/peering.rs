@@ -134,7 +134,8 @@ fn a_cluster_goes_from_the_mesh_to_reflectors_and_back_without_losing_a_packet()
 
     kubectl.run("annotate node n3 corduroy.dev/route-reflector-cluster-id=244.0.0.1");
     kubectl.run("label node n3 corduroy.dev/route-reflector=");
-    let selected = "{nodeSelector: \"!has(corduroy.dev/route-reflector)\", peerSelector: has(corduroy.dev/route-reflector)}";
+    let reflects = "has(corduroy.dev/route-reflector)";
+    let selected = &format!("{{nodeSelector: \"!{reflects}\", peerSelector: {reflects}}}");
     kubectl.apply(&resource("BGPPeer", "reflectors", selected));
     kubectl.apply(&resource("BGPConfiguration", "default", "{nodeToNodeMeshEnabled: false}"));
     has_peers(n1, &["10.1.1.13 BGPPeer/reflectors (n3)", "fd00:1:1::d BGPPeer/reflectors (n3)"]);

@@ -56,12 +56,15 @@ fn examine(host: &Namespace) -> (Vec<String>, i32) {
     (told.collect(), output.status.code().unwrap_or(-1))
 }
 
+/// A name, how it is made, and what doctor says of it.
+type Fault<'a> = (&'a str, &'a dyn Fn(&Namespace), &'a str);
+
 #[test]
 fn doctor_finds_each_fault_that_a_host_has() {
     let net = Topology::new("doctor");
     let usual = examine(&host(&net, "well")).0;
     assert!(usual.iter().any(|line| line.starts_with("Error agent: nobody listens")), "{usual:?}");
-    let faults: [(&str, &dyn Fn(&Namespace), &str); 10] = [
+    let faults: [Fault<'_>; 10] = [
         (
             "forward",
             &|host| host.sysctl("net.ipv4.ip_forward", "0"),

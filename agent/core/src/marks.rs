@@ -5,7 +5,7 @@
 //! | annotation or label | Calico's annotation, understood too | |
 //! |---|---|---|
 //! | `corduroy.dev/as-number` | `projectcalico.org/ASNumber` | its AS number, plain or dotted |
-//! | `corduroy.dev/route-reflector-cluster-id` | `projectcalico.org/RouteReflectorClusterID` | it reflects, by this id |
+//! | `corduroy.dev/route-reflector-cluster-id` | `projectcalico.org/RouteReflectorClusterID` | it reflects by this |
 //!
 //! An annotation goes before a label, and ours before Calico's. One that can't be used changes nothing: what was in
 //! force stays, and a condition says so.

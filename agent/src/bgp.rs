@@ -10,11 +10,12 @@ use corduroy_agent_core::agent::Input;
 use corduroy_bgp::config::Config;
 use corduroy_bgp::io::{Origination, Start, Stop};
 use corduroy_bgp::speaker::Speaker;
-use corduroy_bgp::{Net, Time};
+use corduroy_bgp::{Family, FamilySet, Net, Time};
 use corduroy_bgp_net::{
     Announcement, Driver, Handle, LocRib, Notice, OpenError, Report, Severity, Stopped, now,
 };
 use corduroy_ipc::status::{self, Condition};
+use corduroy_kernel::{State, nft};
 use tokio::sync::mpsc;
 
 /// The pause before it is tried again to listen.
@@ -57,9 +58,9 @@ impl Bgp {
         }
     }
 
-    /// How this process came up.
-    pub fn started(&mut self, start: Start) {
-        self.start = start;
+    /// The kernel is so as this process comes up.
+    pub fn started(&mut self, state: &State) {
+        self.start = start(state);
     }
 
     /// Whom to ask about peers and routes, once there is somebody.
@@ -203,5 +204,42 @@ fn log(notice: &Notice) {
         Severity::Debug => tracing::debug!("{notice}"),
         Severity::Info => tracing::info!("{notice}"),
         Severity::Warning => tracing::warn!("{notice}"),
+    }
+}
+
+/// What the kernel holds says whether this is the first run since the boot, and of which families it still forwards
+/// what a former run announced: routes, and the ranges of services, which have no routes of ours (kube-proxy serves
+/// them while we are away).
+fn start(state: &State) -> Start {
+    let has = |v6: bool| {
+        let ranges = nft::Name::new(if v6 { "services6" } else { "services4" });
+        let ranges = state.nft.as_ref().and_then(|table| table.sets.get(&ranges));
+        state.routes.keys().any(|dst| dst.addr().is_ipv6() == v6)
+            || ranges.is_some_and(|set| !set.elements.is_empty())
+    };
+    let forwarding = Family::ALL.into_iter().filter(|family| has(*family == Family::Ipv6Unicast));
+    let forwarding = forwarding.fold(FamilySet::EMPTY, FamilySet::with);
+    if forwarding.is_empty() { Start::First } else { Start::Again { forwarding } }
+}
+
+#[cfg(test)]
+mod tests {
+    use corduroy_kernel::IpNet;
+    use corduroy_kernel::nft::{DataType, Set, Table};
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_announced_nothing_but_addresses_of_services_says_that_it_forwards_them_still() {
+        let with = |elements: &[&str]| {
+            let mut set = Set::interval(DataType::Ipv4);
+            set.elements = elements.iter().map(|net| (net.parse::<IpNet>().unwrap().into(), None)).collect();
+            let sets = [("services4".into(), set)].into();
+            State { nft: Some(Table { sets, ..Table::default() }), ..State::default() }
+        };
+        assert_eq!(start(&State::default()), Start::First);
+        assert_eq!(start(&with(&[])), Start::First);
+        let forwarding = FamilySet::EMPTY.with(Family::Ipv4Unicast);
+        assert_eq!(start(&with(&["203.0.113.0/24"])), Start::Again { forwarding });
     }
 }

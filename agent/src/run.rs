@@ -6,10 +6,10 @@ use std::future::pending;
 use corduroy_agent_core::agent::{Agent, Input, Note, Output, Settings};
 use corduroy_agent_core::endpoints::Endpoints;
 use corduroy_agent_core::me::Membership;
-use corduroy_bgp::io::{Start, Stop};
-use corduroy_bgp::{Family, FamilySet, Time};
+use corduroy_bgp::Time;
+use corduroy_bgp::io::Stop;
 use corduroy_bgp_net::{Announcement, Stopped, now};
-use corduroy_kernel::{Changed, State};
+use corduroy_kernel::Changed;
 use tokio::sync::mpsc;
 
 use crate::audit::Audit;
@@ -234,13 +234,13 @@ impl Run {
         }
     }
 
-    /// Routes of ours in the kernel's first reading are from a former run of this boot: the speaker says so.
+    /// What of ours is in the kernel's first reading is from a former run of this boot: the speaker says so.
     fn first_read(&mut self, inputs: Vec<Input>) -> Vec<Input> {
         let read =
             inputs.iter().find_map(|input| if let Input::Read(state) = input { Some(state) } else { None });
         if let (false, Some(state)) = (self.begun.was_read, read) {
             self.begun.was_read = true;
-            self.bgp.started(start(state));
+            self.bgp.started(state);
         }
         inputs
     }
@@ -258,17 +258,6 @@ impl Run {
         let (bgp, outside) = (self.bgp.handle(), self.bgp.condition());
         View { agent: &self.agent, bgp, outside, started: self.begun.at, now: now() }
     }
-}
-
-/// What the kernel holds says whether this is the first run since the boot.
-fn start(state: &State) -> Start {
-    let has = |family: Family| {
-        let v6 = family == Family::Ipv6Unicast;
-        state.routes.keys().any(|dst| dst.addr().is_ipv6() == v6)
-    };
-    let forwarding = Family::ALL.into_iter().filter(|family| has(*family));
-    let forwarding = forwarding.fold(FamilySet::EMPTY, FamilySet::with);
-    if forwarding.is_empty() { Start::First } else { Start::Again { forwarding } }
 }
 
 fn journalled(result: std::io::Result<()>) {

@@ -142,6 +142,11 @@ fn service_addresses_reach_the_router_from_where_they_are_served_and_stay_while_
     endpoints(&kubectl, &[("n1", true), ("n2", true)]);
     come(&tor, WEB, &[N1]);
 
+    // What is known is left to the next run a moment after it has changed.
+    eventually(PATIENCE, || match std::fs::read_to_string(nodes[0].state("datastore.snapshot")) {
+        Ok(text) if text.contains(r#""here":"Ready""#) => Ok(()),
+        other => Err(format!("the snapshot: {other:?}")),
+    });
     fabric.control().kill(Part::ApiServer);
     nodes[0].kill();
     nodes[0].launch();

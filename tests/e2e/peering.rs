@@ -113,8 +113,10 @@ fn sessions_follow_bgppeers_passwords_and_what_nodes_say_of_themselves() {
     kubectl.run("annotate node n2 projectcalico.org/RouteReflectorClusterID=244.0.0.1");
     let selected = "{nodeSelector: all(), peerSelector: has(corduroy.dev/route-reflector)}";
     kubectl.apply(&resource("BGPPeer", "reflectors", selected));
-    has_peers(n1, &["10.1.1.12 BGPPeer/reflectors (n2)"]);
-    has_peers(n2, &["10.1.1.1 BGPPeer/tor-n2", "10.1.1.11 BGPPeer/reflectors (n1)"]);
+    // Nodes have addresses of both families, and a session over each.
+    has_peers(n1, &["10.1.1.12 BGPPeer/reflectors (n2)", "fd00:1:1::c BGPPeer/reflectors (n2)"]);
+    let clients = ["10.1.1.11 BGPPeer/reflectors (n1)", "fd00:1:1::b BGPPeer/reflectors (n1)"];
+    has_peers(n2, &["10.1.1.1 BGPPeer/tor-n2", clients[0], clients[1]]);
     says(n2, "peers", "client");
 }
 

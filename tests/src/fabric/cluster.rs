@@ -75,6 +75,16 @@ impl Fabric {
     }
 }
 
+/// A Pod of the namespace `default` on a node, as a scheduler would have bound it.
+#[track_caller]
+pub(super) fn bind(kubectl: &Kubectl, name: &str, node: &str) {
+    kubectl.apply("{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}");
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "default" }, "spec": {
+        "nodeName": node, "terminationGracePeriodSeconds": 0, "containers": [{ "name": "c", "image": "i" }],
+    } });
+    kubectl.apply(&pod.to_string());
+}
+
 /// Writes into the status of an object of the core.
 ///
 /// # Panics

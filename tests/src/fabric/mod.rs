@@ -22,6 +22,7 @@ pub use cluster::patch_status;
 pub use node::Node;
 pub use pod::Pod;
 
+use crate::kube::Kubectl;
 use crate::{Namespace, Topology};
 
 /// One of the two racks, or what lies behind the router.
@@ -162,7 +163,18 @@ impl Fabric {
     /// A pod on `node`, wired by the plugin.
     #[track_caller]
     pub fn pod(&self, node: &Node, label: &str) -> Pod {
-        Pod::add(self.net.namespace(label), label, node)
+        self.pod_of(self.cluster.as_ref().map(|cluster| cluster.control.kubectl()), node, label)
+    }
+
+    /// A pod on `node`, wired by the plugin; in a cluster there is a Pod of its name first.
+    #[track_caller]
+    pub(crate) fn pod_of(&self, cluster: Option<&Kubectl>, node: &Node, label: &str) -> Pod {
+        let container = self.net.namespace(label);
+        let name = format!("{label}-{}", container.name());
+        if let Some(kubectl) = cluster {
+            cluster::bind(kubectl, &name, node.name());
+        }
+        Pod::add(container, name, node)
     }
 
     /// A namespace for a pod of which nothing is asked yet.

@@ -25,8 +25,7 @@ pub struct Pod {
 
 impl Pod {
     #[track_caller]
-    pub(super) fn add(container: Namespace, label: &str, node: &Node) -> Self {
-        let id = format!("{label}-{}", container.name());
+    pub(super) fn add(container: Namespace, id: String, node: &Node) -> Self {
         let answer = eventually(PATIENCE, || match call(node, "ADD", &container, &id, None) {
             Err(why) if why.starts_with(TRY_AGAIN) => {
                 call(node, "DEL", &container, &id, None)?;
@@ -34,7 +33,7 @@ impl Pod {
             }
             answer => Ok(answer),
         });
-        let answer = answer.unwrap_or_else(|why| panic!("ADD of {label} on {}: {why}", node.name()));
+        let answer = answer.unwrap_or_else(|why| panic!("ADD of {id} on {}: {why}", node.name()));
         Self { container, id, result: answer }
     }
 

@@ -79,7 +79,7 @@ impl Cluster {
     /// A pod on a host that has our agent and no kubelet, wired by the plugin.
     #[track_caller]
     pub fn pod(&self, node: &Node, label: &str) -> Pod {
-        self.fabric.pod(node, label)
+        self.fabric.pod_of(Some(self.kubectl()), node, label)
     }
 
     /// A host that is no node.

@@ -13,6 +13,8 @@ use corduroy_agent_core::agent::Declared;
 use corduroy_agent_core::me::Wanted;
 use corduroy_api::raw::{NumberOrText, Raw, raw};
 use corduroy_api::{Report, Violations, cluster_id, is_host, quoted, yaml};
+use corduroy_datastore_etcd as etcd;
+use corduroy_datastore_etcd::config::EtcdFile;
 use corduroy_fabric::peering;
 use corduroy_kernel::LinkName;
 use ipnetwork::IpNetwork;
@@ -61,6 +63,8 @@ pub enum Store {
     File(PathBuf),
     /// In the API server of a Kubernetes cluster.
     Kubernetes(ClusterStore),
+    /// In an etcd, for hosts in no cluster.
+    Etcd(etcd::Access),
 }
 
 /// Why there is no configuration.
@@ -149,6 +153,8 @@ raw! {
         file: FileStoreFile = "file",
         /// A cluster.
         kubernetes: KubernetesFile = "kubernetes",
+        /// An etcd.
+        etcd: EtcdFile = "etcd",
     }
 }
 
@@ -310,21 +316,28 @@ fn declared(node: NodeFile, report: &mut Report) -> Declared {
 }
 
 fn datastore(file: &File, report: &mut Report) -> Store {
-    let DatastoreFile { file, kubernetes } = file.datastore.clone().unwrap_or_default();
-    report.within("datastore", |r| match (file, kubernetes) {
-        (Some(_), Some(_)) => {
-            r.refuse_field("kubernetes", quoted("set beside file"), "one datastore: file or kubernetes");
-            Store::Kubernetes(ClusterStore::default())
-        }
-        (None, Some(kubernetes)) => {
+    let DatastoreFile { file, kubernetes, etcd } = file.datastore.clone().unwrap_or_default();
+    report.within("datastore", |r| match (file, kubernetes, etcd) {
+        (file, Some(kubernetes), None) => {
+            if file.is_some() {
+                r.refuse_field("kubernetes", quoted("set beside file"), ONE_STORE);
+            }
             Store::Kubernetes(r.within("kubernetes", |r| cluster::check(&kubernetes, r)))
         }
-        (file, None) => {
+        (file, kubernetes, Some(etcd)) => {
+            if file.is_some() || kubernetes.is_some() {
+                r.refuse_field("etcd", quoted("set beside another"), ONE_STORE);
+            }
+            Store::Etcd(r.within("etcd", |r| etcd::config::check(&etcd, r)))
+        }
+        (file, None, None) => {
             let path = file.and_then(|file| file.path);
             Store::File(r.within("file", |r| directory("path", path.as_ref(), "/etc/corduroy/datastore", r)))
         }
     })
 }
+
+const ONE_STORE: &str = "one datastore: file, kubernetes or etcd";
 
 fn absolute(field: &str, raw: Option<&String>, report: &mut Report) -> Option<PathBuf> {
     report.parsed(field, raw, "an absolute path", |text| text.starts_with('/').then(|| PathBuf::from(text)))

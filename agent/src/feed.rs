@@ -12,6 +12,7 @@ use corduroy_agent_core::known::WATCHED;
 use corduroy_agent_core::last_known::LastKnown;
 use corduroy_api::{Event, Key, Version, Write, WriteError};
 use corduroy_datastore::{Datastore, FileStore, Watch};
+use corduroy_datastore_etcd::Etcd;
 use corduroy_datastore_kubernetes::Kubernetes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -33,6 +34,8 @@ const LONGEST: Duration = Duration::from_secs(15);
 pub enum Place {
     /// In files of this directory.
     Directory(PathBuf),
+    /// In an etcd.
+    Etcd(Etcd),
     /// In an API server.
     Cluster {
         /// Which.
@@ -185,6 +188,7 @@ fn open(place: &Place) -> Result<Box<dyn Datastore>, String> {
         Place::Directory(dir) => {
             FileStore::open(dir).map(|store| Box::new(store) as _).map_err(|error| error.to_string())
         }
+        Place::Etcd(etcd) => Ok(Box::new(etcd.clone())),
         Place::Cluster { kubernetes, .. } => Ok(Box::new(kubernetes.clone())),
     }
 }

@@ -17,6 +17,7 @@ use corduroy_agent::signals::Signals;
 use corduroy_agent::{feed, identity};
 use corduroy_agent_core::endpoints::{Endpoints, Settings};
 use corduroy_agent_core::ipam::Owner;
+use corduroy_datastore_etcd::Etcd;
 use tracing_subscriber::EnvFilter;
 
 /// The agent of a Corduroy node: wires pods, writes routes and rules into the kernel, speaks BGP.
@@ -106,6 +107,10 @@ async fn identify(config: &Config) -> Result<(String, feed::Place, Option<Cluste
     match &config.datastore {
         Store::File(dir) => {
             Ok((identity::identity(&config.state_dir)?, feed::Place::Directory(dir.clone()), None))
+        }
+        Store::Etcd(access) => {
+            let etcd = Etcd::connect(access).await.context("datastore.etcd")?;
+            Ok((identity::identity(&config.state_dir)?, feed::Place::Etcd(etcd), None))
         }
         Store::Kubernetes(store) => {
             let cluster = Cluster::join(store, &config.node, &config.state_dir).await;

@@ -107,6 +107,17 @@ fn a_cluster_is_one_datastore_and_files_are_another() {
         both.contains("datastore.kubernetes: \"set beside file\" is not allowed: one datastore"),
         "{both}"
     );
+    let etcd =
+        store("datastore: {etcd: {endpoints: ['https://192.0.2.1:2379'], prefix: /fabric}}\n").unwrap();
+    assert!(matches!(etcd, Store::Etcd(access) if access.prefix == "/fabric"));
+    for beside in ["file: {path: /a}", "kubernetes: {}"] {
+        let text = format!("datastore: {{etcd: {{endpoints: ['http://a:1']}}, {beside}}}\n");
+        let refused = store(&text).unwrap_err();
+        assert!(
+            refused.contains("datastore.etcd: \"set beside another\" is not allowed: one datastore"),
+            "{refused}"
+        );
+    }
     let relative = store("datastore: {kubernetes: {kubeconfig: config}}\n").unwrap_err();
     assert!(relative.contains("datastore.kubernetes.kubeconfig: \"config\" is not allowed"), "{relative}");
 }
@@ -116,7 +127,7 @@ fn a_caretaker_is_told_how_to_behave_in_time_and_in_pools() {
     let duties = |text: &str| {
         read(&format!("datastore: {{kubernetes: {{{text}}}}}\n")).map(|config| match config.datastore {
             Store::Kubernetes(store) => store.duties,
-            Store::File(path) => panic!("files in {}", path.display()),
+            other => panic!("{other:?}"),
         })
     };
     let told = duties("caretaker: {enabled: false, lease: 3s, interval: 1s, patience: 2m}, defaultPools: []");

@@ -28,6 +28,7 @@
 mod cluster;
 mod control;
 pub mod corduroy;
+mod etcd;
 mod image;
 mod kubectl;
 mod machine;
@@ -41,6 +42,7 @@ use std::time::Duration;
 
 pub use cluster::{AGNHOST, Cluster};
 pub use control::{ControlPlane, Part};
+pub use etcd::Etcd;
 pub use image::Image;
 pub use kubectl::Kubectl;
 pub use machine::Machine;

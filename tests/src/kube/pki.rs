@@ -105,6 +105,16 @@ impl Pki {
         write(&dir.join("kube-proxy.kubeconfig"), &kubeconfig(url, &seen.join("ca.crt"), &user));
     }
 
+    /// Makes a client's certificate and writes it with its key and the authority into `dir`.
+    #[track_caller]
+    pub(super) fn client(&self, subject: &str, dir: &Path) {
+        self.request("client", subject, &["extendedKeyUsage=clientAuth"], true);
+        for name in ["client.crt", "client.key", "ca.crt"] {
+            let copied = fs::copy(self.path(name), dir.join(name));
+            copied.unwrap_or_else(|e| panic!("can't write {}: {e}", dir.join(name).display()));
+        }
+    }
+
     /// A new key and certificate, signed by the authority or by itself.
     #[track_caller]
     fn request(&self, name: &str, subject: &str, extensions: &[&str], signed: bool) {

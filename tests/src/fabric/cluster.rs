@@ -79,9 +79,10 @@ impl Fabric {
 #[track_caller]
 pub(super) fn bind(kubectl: &Kubectl, name: &str, node: &str) {
     kubectl.apply("{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}");
-    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "default" }, "spec": {
-        "nodeName": node, "terminationGracePeriodSeconds": 0, "containers": [{ "name": "c", "image": "i" }],
-    } });
+    let metadata = json!({ "name": name, "namespace": "default" });
+    let container = json!({ "name": "c", "image": "i" });
+    let spec = json!({ "nodeName": node, "terminationGracePeriodSeconds": 0, "containers": [container] });
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec });
     kubectl.apply(&pod.to_string());
 }
 

@@ -119,7 +119,7 @@ impl<'m> Sessions<'m> {
                     for other in self.others() {
                         let forward = local && selector.matches(&other.metadata.labels);
                         let reverse = peer.reverse && selected && chooses(&peer.local, other);
-                        found |= forward;
+                        found |= forward || reverse;
                         if forward || reverse {
                             self.by_node(other, Some(peer));
                         }

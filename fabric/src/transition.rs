@@ -13,6 +13,9 @@
 //! that never comes up keeps the old ones; `cordctl peers` shows them as *leaving*. That is on purpose: with the new
 //! ones missing the old ones are all there is.
 //!
+//! A node that is no longer to reflect goes on with it for [`SETTLE`], to those that were its clients: by then they have
+//! the sessions among themselves that take its place. Without, their routes would go before these sessions come.
+//!
 //! Only sessions inside the AS are kept. One with another AS that is removed ends at once: that is an order about
 //! somebody else's network, not a change of how the fabric is wired. The same holds for a peer whose key stays while
 //! its settings change; the speaker does then what the protocol forces and no more.
@@ -57,6 +60,8 @@ pub struct Transition {
     again: Option<Time>,
     /// Sessions asked for the last time.
     asked: BTreeSet<PeerKey>,
+    /// Since when reflection, which is in force, is no longer asked for.
+    reflects: Option<Time>,
 }
 
 impl Transition {
@@ -98,14 +103,36 @@ impl Transition {
         if !is_needed && !waiting {
             (self.settled, self.arrived) = (None, false);
         }
+        self.reflect_on(&mut config, now);
         self.in_force = Some(config.clone());
         config
+    }
+
+    /// Reflection goes on for a while after it is no longer asked for.
+    fn reflect_on(&mut self, config: &mut Config, now: Time) {
+        let before = self.in_force.as_ref().filter(|before| before.cluster_id.is_some());
+        let (Some(before), None) = (before, config.cluster_id) else {
+            self.reflects = None;
+            return;
+        };
+        if now >= *self.reflects.get_or_insert(now) + SETTLE {
+            self.reflects = None;
+            return;
+        }
+        config.cluster_id = before.cluster_id;
+        for (key, peer) in &mut config.peers {
+            if !peer.client && before.peers.get(key).is_some_and(|old| old.client) {
+                Arc::make_mut(peer).client = true;
+            }
+        }
     }
 
     /// When [`Transition::step`] may answer something else although nothing was heard.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {
-        self.again.or_else(|| self.settled.filter(|_| self.awaited.is_empty()).map(|at| at + SETTLE))
+        let sessions = || self.settled.filter(|_| self.awaited.is_empty()).map(|at| at + SETTLE);
+        let reflection = self.reflects.map(|since| since + SETTLE);
+        self.again.or_else(sessions).into_iter().chain(reflection).min()
     }
 
     /// Sessions that are kept although `wanted` does not ask for them.
@@ -242,6 +269,26 @@ spec: {nodeToNodeMeshEnabled: false}\n";
         let after = progress(&[RR, TOR, MESH], &[RR, TOR, MESH]);
         assert_eq!(peers(&transition.step(&mesh, &after, at(11))), keys(&[MESH, RR, TOR]));
         assert_eq!(peers(&transition.step(&mesh, &after, at(16))), keys(&[MESH, TOR]));
+    }
+
+    #[test]
+    fn a_reflector_that_is_one_no_longer_reflects_until_its_clients_have_sessions_of_their_own() {
+        let is_client = |config: &Config| config.peers[&PeerKey::new(MESH.parse().unwrap())].client;
+        let mesh = wanted(&[NODES]);
+        let mut reflector = mesh.clone();
+        reflector.cluster_id = Some(reflector.router_id);
+        let peer = reflector.peers.get_mut(&PeerKey::new(MESH.parse().unwrap())).unwrap();
+        Arc::make_mut(peer).client = true;
+        let mut transition = Transition::new();
+        let up = progress(&[MESH, TOR], &[MESH, TOR]);
+        transition.step(&reflector, &up, at(0));
+        for second in [10, 14] {
+            let config = transition.step(&mesh, &up, at(second));
+            assert_eq!((config.cluster_id, is_client(&config)), (reflector.cluster_id, true));
+            assert_eq!(transition.next_timeout(), Some(at(15)));
+        }
+        assert_eq!(transition.step(&mesh, &up, at(15)), mesh);
+        assert_eq!(transition.next_timeout(), None);
     }
 
     #[test]

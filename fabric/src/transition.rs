@@ -121,8 +121,9 @@ impl Transition {
         }
         config.cluster_id = before.cluster_id;
         for (key, peer) in &mut config.peers {
-            if !peer.client && before.peers.get(key).is_some_and(|old| old.client) {
-                Arc::make_mut(peer).client = true;
+            // Just as it was: its filters let through what is reflected, and those of others do not.
+            if let Some(old) = before.peers.get(key).filter(|old| old.client) {
+                *peer = Arc::clone(old);
             }
         }
     }

@@ -14,8 +14,10 @@ const MOST: u32 = 1 << 16;
 #[derive(Clone, Debug)]
 pub(super) struct Block {
     pub(super) cidr: IpNetwork,
-    /// The datastore's version of the claim, needed to delete it.
+    /// The datastore's version of the claim, needed to delete it; empty for one that only a snapshot knows.
     pub(super) version: String,
+    /// It is the pool itself, given to this node: nobody claimed it.
+    pub(super) given: bool,
     pub(super) state: State,
     /// What it lends is being written; once that time has come it is looked at again.
     pub(super) lending: Option<Time>,
@@ -40,7 +42,7 @@ impl Block {
     pub(super) fn new(cidr: IpNetwork, version: String, is_busy: impl Fn(IpAddr) -> bool) -> Self {
         let free = |ordinal: &u32| address_at(cidr, *ordinal).is_some_and(|address| !is_busy(address));
         let ready = (0..block_size(cidr).min(MOST)).filter(free).collect();
-        Self { cidr, version, state: State::Serving, lending: None, ready }
+        Self { cidr, version, given: false, state: State::Serving, lending: None, ready }
     }
 
     /// As if it were made anew, in the order it has.

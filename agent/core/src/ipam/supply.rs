@@ -144,10 +144,12 @@ impl Allocator {
     pub(super) fn take_given(&mut self) {
         let given: Vec<IpNetwork> =
             self.pools.values().filter(|pool| pool.given).map(|pool| pool.cidr).collect();
-        // No other block is without a version.
-        self.blocks.retain(|cidr, block| !block.version.is_empty() || given.contains(cidr));
+        self.blocks.retain(|cidr, block| !block.given || given.contains(cidr));
         for cidr in given {
             self.adopt(cidr, String::new());
+            if let Some(block) = self.blocks.get_mut(&cidr) {
+                block.given = true;
+            }
         }
     }
 

@@ -149,6 +149,21 @@ fn a_block_of_each_family_is_claimed_before_the_first_pod_comes() {
 }
 
 #[test]
+fn a_block_that_only_a_snapshot_knows_serves_pods_whenever_pools_are_told_anew() {
+    let pools = [pool("p", "10.0.0.0/16", 26)];
+    let (mut store, mut former) = (Store::default(), node("a", &pools));
+    store.serve(&mut former, seconds(0));
+    let mut a = restarted("a", 2, &pools);
+    for mut block in store.blocks.into_values() {
+        block.metadata.resource_version = None;
+        a.block_put(&block, seconds(0));
+    }
+    a.set_pools(pools.to_vec(), seconds(0));
+    a.set_in_sync(seconds(0));
+    a.assign(pod(1), &any(), seconds(0)).unwrap();
+}
+
+#[test]
 fn the_next_block_is_claimed_when_three_quarters_are_busy_and_not_before() {
     let (mut store, mut a) = (Store::default(), node("a", &[pool("p", "10.0.0.0/16", 26)]));
     store.serve(&mut a, seconds(0));

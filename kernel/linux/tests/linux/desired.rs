@@ -7,7 +7,7 @@ use corduroy_agent_core::desired::nft as rules;
 use corduroy_agent_core::known::Known;
 use corduroy_agent_core::me::{Chosen, Me, Membership, TunnelAddresses, Why};
 use corduroy_agent_core::pods::Pod;
-use corduroy_api::{Resource, yaml};
+use corduroy_api::{Event, Resource, yaml};
 use corduroy_kernel::nft::{Change, Name, Table};
 use corduroy_kernel::{Features, LinkName, Op, Support};
 
@@ -35,6 +35,11 @@ apiVersion: corduroy.dev/v1alpha1
 kind: FabricNode
 metadata: {name: there}
 spec: {uid: b, addresses: [192.0.2.2/24, 'fd01::2/64'], asNumber: 64512}
+---
+apiVersion: corduroy.dev/v1alpha1
+kind: BGPConfiguration
+metadata: {name: default}
+spec: {serviceClusterIPs: [{cidr: 10.32.0.0/16}, {cidr: 'fd32::/108'}]}
 ";
 
 /// A node with everything a table can hold: both tunnels, pools and pods of both families, another node.
@@ -61,7 +66,11 @@ fn known() -> Known {
                 let name = node.metadata.name.clone();
                 known.nodes.set(&name, Some(&node));
             }
-            _ => unreachable!("the text above holds no others"),
+            other => {
+                let key = other.key();
+                known.model.apply(Event::Put(other));
+                known.services.apply(&known.model, "here", &key);
+            }
         }
     }
     let addresses = vec!["10.64.0.2".parse().unwrap(), "fd64::2".parse().unwrap()];
@@ -86,8 +95,10 @@ fn wanted(known: &Known) -> Table {
     let pools = ["10.64.0.0/10", "fd64::/48"].map(|net| rules::pool_elements(net.parse().unwrap()));
     let pod =
         ["10.64.0.2", "fd64::2"].map(|a| rules::pod_element(LinkName::pod(7), a.parse::<IpAddr>().unwrap()));
+    let ranges = ["10.32.0.0/16", "fd32::/108"].map(|net| rules::range_element(net.parse().unwrap()));
     let links = rules::link_elements(LinkName::pod(7));
-    for (set, key) in nodes.into_iter().chain(pools.into_iter().flatten()).chain(pod).chain(links) {
+    let elements = nodes.into_iter().chain(pools.into_iter().flatten()).chain(pod).chain(ranges).chain(links);
+    for (set, key) in elements {
         let verdict = rules::element(known, &set, &key).unwrap();
         table.sets.get_mut(&set).unwrap().elements.insert(key, verdict);
     }

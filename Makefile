@@ -23,7 +23,7 @@ built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 demo: setup binaries
 	@$(stage) demo $(root) env $(built) $(CARGO_TARGET_DIR)/debug/demo
 
-test: setup fmt clippy tidy unit sim fuzz examples live e2e doctest doc
+test: setup fmt clippy tidy unit sim fuzz examples live doctest doc
 
 # What a change needs before it is shown to anybody: no other maker's daemons, no virtual machine.
 check: fmt clippy tidy unit

@@ -13,8 +13,8 @@
 //! that never comes up keeps the old ones; `cordctl peers` shows them as *leaving*. That is on purpose: with the new
 //! ones missing the old ones are all there is.
 //!
-//! A node that is no longer to reflect goes on with it for [`SETTLE`], to those that were its clients: by then they have
-//! the sessions among themselves that take its place. Without, their routes would go before these sessions come.
+//! A node that is no longer to reflect goes on with it for [`SETTLE`], to those that were its clients: by then they
+//! have the sessions among themselves that take its place. Without, their routes would go before these sessions come.
 //!
 //! Only sessions inside the AS are kept. One with another AS that is removed ends at once: that is an order about
 //! somebody else's network, not a change of how the fabric is wired. The same holds for a peer whose key stays while

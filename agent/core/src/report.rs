@@ -7,7 +7,7 @@
 //! ```
 //! * **What** is said does not change by itself: no counters, no ages. Points in time are those at which something
 //!   began, remembered from the look that first saw it, so that neither a clock that jumps nor a second look is news.
-//! * **When**: [`Pace`]. A change is told after a random moment that grows with the fabric, so that a change that all
+//! * **When**: `Pace`. A change is told after a random moment that grows with the fabric, so that a change that all
 //!   nodes see (a reflector goes) does not reach the API server from all of them at once; and while changes go on, the
 //!   pauses double up to five minutes: a peer that flaps costs a dozen writes an hour.
 //! * Nobody watches a NodeStatus, this agent neither: once an hour it is written although nothing has changed, which

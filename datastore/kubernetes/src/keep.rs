@@ -64,8 +64,8 @@ impl Keeper {
                 Ok(()) = self.definitions.changed() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
-            let definitions = self.definitions.borrow_and_update().clone();
-            for resource in ledger.judge(&definitions, Instant::now()) {
+            let again = ledger.judge(&self.definitions.borrow_and_update(), Instant::now());
+            for resource in again {
                 self.write_again(resource).await;
             }
         }
@@ -94,8 +94,8 @@ struct Ledger {
     /// The definition under which things are known.
     under: Option<String>,
     in_sync: bool,
-    /// Deletions, by the time at which they are judged.
-    resting: Vec<(Instant, String)>,
+    /// Deletions, each with the time at which it is judged.
+    resting: BTreeMap<String, Instant>,
     lost: BTreeMap<String, Lost>,
 }
 
@@ -118,7 +118,7 @@ impl Ledger {
             hub,
             under: None,
             in_sync: false,
-            resting: Vec::new(),
+            resting: BTreeMap::new(),
             lost: BTreeMap::new(),
         }
     }
@@ -127,7 +127,7 @@ impl Ledger {
         match change {
             Change::Put(object) => {
                 let name = &object.about().name;
-                self.resting.retain(|(_, resting)| resting != name);
+                self.resting.remove(name);
                 self.lost.remove(name);
                 self.shelf.put(&object);
             }
@@ -151,8 +151,8 @@ impl Ledger {
 
     fn rest(&mut self, names: impl IntoIterator<Item = String>, now: Instant) {
         for name in names {
-            if !self.lost.contains_key(&name) && self.resting.iter().all(|(_, resting)| *resting != name) {
-                self.resting.push((now + REST, name));
+            if !self.lost.contains_key(&name) {
+                self.resting.entry(name).or_insert(now + REST);
             }
         }
     }
@@ -161,9 +161,8 @@ impl Ledger {
     fn judge(&mut self, definitions: &Definitions, now: Instant) -> Vec<Resource> {
         let uid = definitions.uid(&self.definition);
         let meant = self.under.is_none() || uid == self.under.as_deref();
-        let (due, resting) = std::mem::take(&mut self.resting).into_iter().partition(|(at, _)| *at <= now);
-        self.resting = resting;
-        let due: Vec<String> = Vec::into_iter(due).map(|(_, name)| name).collect();
+        let due: Vec<String> =
+            self.resting.extract_if(.., |_, at| *at <= now).map(|(name, _)| name).collect();
         if meant {
             self.shelf.gone(due);
         } else {
@@ -207,7 +206,7 @@ impl Ledger {
 
     fn next_timeout(&self) -> Option<Instant> {
         let lost = self.lost.values().flat_map(|lost| lost.write.into_iter().chain(lost.until));
-        self.resting.iter().map(|(at, _)| *at).chain(lost).min()
+        self.resting.values().copied().chain(lost).min()
     }
 }
 

@@ -31,6 +31,16 @@ pub use memory::Memory;
 /// A future that a trait object can return.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// An error's last cause in words: the system's own, where those before it name layers of libraries.
+#[must_use]
+pub fn last_cause(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(deeper) = last.source() {
+        last = deeper;
+    }
+    last.to_string()
+}
+
 /// What there is of a kind can't be had now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} can't be listed: {why}")]

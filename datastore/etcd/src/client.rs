@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use corduroy_datastore::last_cause;
 use futures_util::io::{AsyncBufRead, AsyncBufReadExt as _};
 use http::{Method, Request};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -93,21 +94,11 @@ impl Failure {
 
 impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
-        use std::error::Error as _;
         match error {
             kube::Error::Api(status) => {
                 Self::Answer { code: status.code, words: status.message.trim().to_owned() }
             }
-            other => {
-                // The last cause is the system's own word.
-                let mut words = other.to_string();
-                let mut cause = other.source();
-                while let Some(deeper) = cause {
-                    words = deeper.to_string();
-                    cause = deeper.source();
-                }
-                Self::Silence(words)
-            }
+            other => Self::Silence(last_cause(&other)),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! One API server: requests out, answers in, and what went wrong in words.
 
-use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use corduroy_datastore::last_cause;
 use futures_util::stream::{BoxStream, StreamExt};
 use http::{Method, Request};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -104,16 +104,7 @@ impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => (*status).into(),
-            other => {
-                // The last cause is the system's own word; those before it name layers of libraries.
-                let mut words = other.to_string();
-                let mut cause = other.source();
-                while let Some(deeper) = cause {
-                    words = deeper.to_string();
-                    cause = deeper.source();
-                }
-                Self::Silence(words)
-            }
+            other => Self::Silence(last_cause(&other)),
         }
     }
 }

@@ -3,23 +3,30 @@
 //! A task beside the loop. It sees the fabric by questions to the loop, holds nothing that others need, and may end or
 //! hang without anybody noticing but the next caretaker.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use corduroy_agent_core::caretaker::{
     DefaultPools, Election, Gone, Judgement, KubeletLease, LeaseView, NoPool, Outlook, Owner, Record, Seen,
-    Settings, Signs, Step, Unwritten, Wish, derive, due,
+    Settings, Signs, Step, Unwritten, Wish, derive,
 };
 use corduroy_agent_core::me::Membership;
-use corduroy_api::{IpNetwork, IpPoolStatusSpec, Resource, Write, WriteError};
+use corduroy_api::{IpNetwork, Resource, Write, WriteError};
 use corduroy_bgp::Time;
 use corduroy_bgp_net::now;
 use corduroy_datastore::Datastore as _;
 use corduroy_datastore_kubernetes::{
-    Announcement, Commons, CommonsError, Kubernetes, Lease, LeaseWrite, Regarding, timestamp,
+    Announcement, Commons, CommonsError, Kubernetes, Lease, LeaseWrite, Regarding,
 };
 use tokio::time::sleep;
 
 use crate::view::{Asker, Gone as Ended};
+
+mod conditions;
+mod tally;
+
+pub use tally::{Counts, Tally};
+
+use conditions::Conditions;
 
 /// The Lease's name.
 const LEASE: &str = "corduroy-caretaker";
@@ -33,10 +40,11 @@ pub struct Duties {
     pub default_pools: Option<Vec<IpNetwork>>,
 }
 
-/// Stands for election from now on, if this agent may. `me` is this node by name and uid.
-pub fn start(kubernetes: Kubernetes, asker: Asker, duties: Duties, me: Owner, seed: u64) {
+/// Stands for election from now on, if this agent may. `me` is this node by name and uid. Returns what it does.
+pub fn start(kubernetes: Kubernetes, asker: Asker, duties: Duties, me: Owner, seed: u64) -> Tally {
+    let tally = Tally::default();
     if !duties.settings.enabled {
-        return;
+        return tally;
     }
     let settings = duties.settings;
     let caretaker = Caretaker {
@@ -45,18 +53,16 @@ pub fn start(kubernetes: Kubernetes, asker: Asker, duties: Duties, me: Owner, se
         asker,
         election: Election::new(format!("{}_{}", me.node, me.uid), settings.term, seed, now()),
         me,
-        gone: Gone::new(settings.patience),
-        defaults: DefaultPools::default(),
+        term: Term::new(settings),
         duties,
-        pools: BTreeMap::new(),
-        said: BTreeSet::new(),
-        round: Time(0),
         leads: false,
+        tally: tally.clone(),
     };
     tokio::spawn(async move {
         // The loop ends before its tasks do.
         let Err(Ended) = caretaker.run().await;
     });
+    tally
 }
 
 /// One agent's part.
@@ -67,15 +73,32 @@ struct Caretaker {
     me: Owner,
     duties: Duties,
     election: Election,
+    term: Term,
+    leads: bool,
+    tally: Tally,
+}
+
+/// What is remembered for as long as we lead.
+struct Term {
     gone: Gone,
     defaults: DefaultPools,
-    /// What all pools say of themselves by now.
-    pools: BTreeMap<String, IpPoolStatusSpec>,
-    /// What was said in the log since we lead.
+    conditions: Conditions,
+    /// What was said in the log.
     said: BTreeSet<String>,
     /// When the next round is due.
     round: Time,
-    leads: bool,
+}
+
+impl Term {
+    fn new(settings: Settings) -> Self {
+        Self {
+            gone: Gone::new(settings.patience),
+            defaults: DefaultPools::default(),
+            conditions: Conditions::default(),
+            said: BTreeSet::new(),
+            round: Time(0),
+        }
+    }
 }
 
 /// A round that lost its Lease on the way, or whose server failed: the next one begins anew.
@@ -105,21 +128,21 @@ impl Caretaker {
         loop {
             let mut next = self.tend().await?;
             if self.leads {
-                if self.round <= now() {
-                    let result = self.take_care().await;
-                    let again = self.defaults.next_timeout().filter(|at| *at > now());
-                    let next = now() + self.duties.settings.interval;
-                    self.round = again.map_or(next, |again| again.min(next));
+                let (round, look) = (self.term.round, self.term.conditions.next);
+                if round.min(look) <= now() {
+                    let result =
+                        if round <= now() { self.round().await } else { self.look_round(false).await };
                     match result {
                         Ok(()) | Err(Broken::NotLeading) => {}
                         Err(Broken::Ended) => return Err(Ended),
                         Err(Broken::Failed(error)) => {
+                            self.tally.note(|counts| counts.failed += 1);
                             self.say("CaretakerHindered", &format!("{error}; trying again")).await;
                         }
                     }
                     continue;
                 }
-                next = next.min(self.round);
+                next = next.min(round).min(look);
             }
             sleep(next.since(now())).await;
         }
@@ -171,11 +194,11 @@ impl Caretaker {
         let leads = self.election.leads(now());
         if leads != self.leads {
             self.leads = leads;
-            self.round = Time(0);
-            self.gone = Gone::new(self.duties.settings.patience);
-            self.defaults = DefaultPools::default();
-            self.pools.clear();
-            self.said.clear();
+            self.term = Term::new(self.duties.settings);
+            self.tally.note(|counts| {
+                counts.leads = leads;
+                counts.not_in_force.clear();
+            });
             tracing::info!(
                 "this agent is {} the cluster's caretaker",
                 if leads { "now" } else { "no longer" }
@@ -189,7 +212,16 @@ impl Caretaker {
         if self.leads { Ok(()) } else { Err(Broken::NotLeading) }
     }
 
-    /// One round.
+    /// One round, and when the next one is due.
+    async fn round(&mut self) -> Result<(), Broken> {
+        self.tally.note(|counts| counts.rounds += 1);
+        let result = self.take_care().await;
+        let again = self.term.defaults.next_timeout().filter(|at| *at > now());
+        let next = now() + self.duties.settings.interval;
+        self.term.round = again.map_or(next, |again| again.min(next));
+        result
+    }
+
     async fn take_care(&mut self) -> Result<(), Broken> {
         let outlook = self.asker.ask(|view| Outlook::of(view.agent.known())).await?;
         if !outlook.member {
@@ -201,12 +233,12 @@ impl Caretaker {
             return Ok(());
         }
         self.election.set_agents(outlook.agents);
-        match self.defaults.settle(outlook.has_pools, self.election.is_marked(), now()) {
+        match self.term.defaults.settle(outlook.has_pools, self.election.is_marked(), now()) {
             Wish::Nothing => {}
             Wish::Mark => self.election.mark(now()),
             Wish::Derive => self.make_pools().await?,
         }
-        self.tell_pools(outlook.pools).await?;
+        self.look_round(true).await?;
         match outlook.seen {
             Some(seen) if seen.is_quiet() => self.free(seen).await,
             _ => Ok(()),
@@ -247,37 +279,14 @@ impl Caretaker {
         Ok(())
     }
 
-    /// Has every pool say how it stands.
-    async fn tell_pools(&mut self, wanted: BTreeMap<String, IpPoolStatusSpec>) -> Result<(), Broken> {
-        if wanted == self.pools {
-            return Ok(());
-        }
-        self.must_lead().await?;
-        for standing in self.commons.pools().await? {
-            let status = wanted.get(&standing.name);
-            let status = status.and_then(|new| due(new, &standing.status, standing.generation, &timestamp()));
-            if let Some(status) = status {
-                self.must_lead().await?;
-                let in_force =
-                    status.conditions.iter().flatten().find(|c| c.reason.as_deref() == Some("Overlapping"));
-                if let Some(why) = in_force.and_then(|condition| condition.message.clone()) {
-                    self.say("Overlapping", &format!("IPPool/{}: {why}", standing.name)).await;
-                }
-                self.commons.set_pool_status(&standing, &status).await?;
-            }
-        }
-        self.pools = wanted;
-        Ok(())
-    }
-
     /// Frees what nodes that are gone have left.
     async fn free(&mut self, seen: Seen) -> Result<(), Broken> {
         self.must_lead().await?;
         let seen = seen.beside(self.commons.node_uids().await?);
-        for owner in self.gone.absent(&seen) {
+        for owner in self.term.gone.absent(&seen) {
             self.must_lead().await?;
             let signs = self.signs(&owner).await?;
-            match self.gone.judge(&seen, &owner, &signs, now()) {
+            match self.term.gone.judge(&seen, &owner, &signs, now()) {
                 Judgement::Keep(why) => {
                     let what = format!("node {owner} is not in the cluster; what it has stays: {why}");
                     self.say("NotFreed", &what).await;
@@ -300,7 +309,10 @@ impl Caretaker {
             self.must_lead().await?;
             let key = write.key();
             match self.kubernetes.write(write).await {
-                Ok(_) => self.tell("Freed", &format!("{key} freed: node {owner} is gone"), false).await,
+                Ok(_) => {
+                    self.tally.note(|counts| *counts.freed.entry(key.kind).or_default() += 1);
+                    self.tell("Freed", &format!("{key} freed: node {owner} is gone"), false).await;
+                }
                 // Somebody was faster.
                 Err(WriteError::NotFound { .. }) => {}
                 Err(error) => {
@@ -315,20 +327,29 @@ impl Caretaker {
 
     /// Says what an operator should look at, once.
     async fn say(&mut self, reason: &str, what: &str) {
-        if self.said.insert(what.to_owned()) {
+        if self.term.said.insert(what.to_owned()) {
             self.tell(reason, what, true).await;
         }
     }
 
     /// Says what happened: in the log, and as an Event of the Node that takes care.
     async fn tell(&self, reason: &str, what: &str, is_warning: bool) {
-        if is_warning {
-            tracing::warn!("caretaker: {what}");
-        } else {
-            tracing::info!("caretaker: {what}");
-        }
         let Owner { node: name, uid } = self.me.clone();
         let regarding = Regarding { api_version: "v1".to_owned(), kind: "Node".to_owned(), name, uid };
+        self.announce(regarding, reason, what, is_warning).await;
+    }
+
+    /// Says something of an object: in the log, and as an Event.
+    async fn announce(&self, regarding: Regarding, reason: &str, what: &str, is_warning: bool) {
+        let about = match regarding.kind.as_str() {
+            "Node" => String::new(),
+            kind => format!("{kind}/{}: {reason}: ", regarding.name),
+        };
+        if is_warning {
+            tracing::warn!("caretaker: {about}{what}");
+        } else {
+            tracing::info!("caretaker: {about}{what}");
+        }
         let event = Announcement {
             regarding,
             reporter: ("corduroy.dev/caretaker".to_owned(), self.me.node.clone()),
@@ -338,7 +359,7 @@ impl Caretaker {
             count: 1,
         };
         if let Err(why) = self.kubernetes.announce(&event).await {
-            tracing::debug!("no Event {reason} ({what}): {why}");
+            tracing::debug!("no Event {reason} ({about}{what}): {why}");
         }
     }
 }

@@ -25,7 +25,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::caretaker::{self, Duties};
+use crate::caretaker::{self, Duties, Tally};
 use crate::config::ClusterStore;
 use crate::feed::Place;
 use crate::report::{self, Reports};
@@ -168,10 +168,11 @@ impl Cluster {
         Place::Cluster { kubernetes: self.kubernetes.clone(), answers: self.watch.view().known }
     }
 
-    /// Stands for election as the one that takes care of what belongs to no node.
-    pub fn stand_for_caretaker(&self, asker: Asker, seed: u64) {
+    /// Stands for election as the one that takes care of what belongs to no node. Returns what it does.
+    #[must_use]
+    pub fn stand_for_caretaker(&self, asker: Asker, seed: u64) -> Tally {
         let me = Owner { node: self.name.clone(), uid: self.kept.uid.clone() };
-        caretaker::start(self.kubernetes.clone(), asker, self.duties.clone(), me, seed);
+        caretaker::start(self.kubernetes.clone(), asker, self.duties.clone(), me, seed)
     }
 
     /// What the cluster says of us next. Safe to drop and call again.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use corduroy_api::Kind;
 use corduroy_bgp_net::Counters;
 use corduroy_fabric::Sync;
 use corduroy_ipc::status::{BgpSummary, Peer, Severity};
@@ -12,14 +13,15 @@ use corduroy_status::http::{Observed, Pending};
 use corduroy_status::{SpeakerView, http, metrics};
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::caretaker::{Counts, Tally};
 use crate::view::{Asker, View};
 
-/// Answers at `address` as long as the runtime lives.
+/// Answers at `address` as long as the runtime lives. `tally` is what the agent of a cluster does as its caretaker.
 ///
 /// # Errors
 /// As the system says.
-pub async fn serve(address: SocketAddr, agent: Asker) -> io::Result<()> {
-    let metrics = Metrics::new().map_err(io::Error::other)?;
+pub async fn serve(address: SocketAddr, agent: Asker, tally: Option<Tally>) -> io::Result<()> {
+    let metrics = Metrics::new(tally).map_err(io::Error::other)?;
     let (_, serving) = http::serve(address, Arc::new(Program { agent, metrics: Arc::new(metrics) })).await?;
     tokio::spawn(async move {
         if let Err(error) = serving.await {
@@ -77,6 +79,25 @@ struct Metrics {
     speaker: metrics::Speaker,
     node: Node,
     kernel: Kernel,
+    care: Option<Care>,
+    pools: Pools,
+}
+
+/// What this agent does for the whole cluster.
+struct Care {
+    tally: Tally,
+    leads: IntGauge,
+    rounds: IntGauge,
+    failed: IntGauge,
+    statuses: IntGauge,
+    freed: IntGaugeVec,
+    not_in_force: IntGaugeVec,
+}
+
+/// How full the pools are. In a cluster one agent says it for all.
+struct Pools {
+    addresses: IntGaugeVec,
+    blocks: IntGaugeVec,
 }
 
 struct Node {
@@ -89,7 +110,6 @@ struct Node {
     pods: IntGauge,
     failed: IntGauge,
     addresses: IntGaugeVec,
-    pools: IntGaugeVec,
 }
 
 struct Kernel {
@@ -122,7 +142,7 @@ fn number(n: impl TryInto<i64>) -> i64 {
 }
 
 impl Metrics {
-    fn new() -> prometheus::Result<Self> {
+    fn new(tally: Option<Tally>) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let make = Maker(&registry);
         let build = make.many("build_info", "1, with the version of the program.", &["version"])?;
@@ -137,7 +157,6 @@ impl Metrics {
             pods: make.one("pods", "Attachments that are wired.")?,
             failed: make.one("cni_failed_total", "CNI requests that failed since the start.")?,
             addresses: make.many("ipam_addresses", "Addresses of this node's blocks.", &["state"])?,
-            pools: make.many("ipam_pool_blocks", "Blocks of a pool, of all nodes.", &["pool", "state"])?,
         };
         let kernel = Kernel {
             routes: make.one("kernel_routes", "Routes of ours in the kernel.")?,
@@ -146,13 +165,20 @@ impl Metrics {
             refused: make.one("kernel_refused", "Objects the kernel refuses.")?,
             repaired: make.one("kernel_repaired_total", "Objects of ours put right since the start.")?,
         };
+        let pools = Pools {
+            addresses: make.many("ipam_pool_addresses", "Addresses that a pool has.", &["pool"])?,
+            blocks: make.many("ipam_pool_blocks", "Blocks of a pool, of all nodes.", &["pool", "state"])?,
+        };
+        let care = tally.map(|tally| Care::new(tally, &make)).transpose()?;
         let speaker = metrics::Speaker::new(&registry)?;
-        Ok(Self { registry, speaker, node, kernel })
+        Ok(Self { registry, speaker, node, kernel, care, pools })
     }
 
     fn show(&self, view: &View<'_>) -> String {
         self.node.set(view);
         self.kernel.set(view);
+        let is_told = self.care.as_ref().is_none_or(Care::set);
+        self.pools.set(view, is_told);
         metrics::text(&self.registry).unwrap_or_default()
     }
 }
@@ -193,14 +219,54 @@ impl Node {
         for (state, count) in [("used", used), ("resting", resting), ("free", free), ("withheld", withheld)] {
             self.addresses.with_label_values(&[state]).set(count);
         }
+    }
+}
+
+impl Care {
+    fn new(tally: Tally, make: &Maker<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            tally,
+            leads: make.one("caretaker", "1 when this agent is the cluster's caretaker.")?,
+            rounds: make.one("caretaker_rounds_total", "Rounds as the caretaker since the start.")?,
+            failed: make.one("caretaker_failed_total", "Rounds and looks that failed since the start.")?,
+            statuses: make.one("caretaker_statuses_written_total", "Statuses written since the start.")?,
+            freed: make.many("caretaker_freed_total", "What was freed of nodes that are gone.", &["kind"])?,
+            not_in_force: make.many("not_in_force", "Resources that are not in force.", &["kind"])?,
+        })
+    }
+
+    /// Returns whether this agent is the caretaker.
+    fn set(&self) -> bool {
+        let Counts { leads, rounds, failed, statuses, freed, not_in_force } = self.tally.counts();
+        self.leads.set(i64::from(leads));
+        self.rounds.set(number(rounds));
+        self.failed.set(number(failed));
+        self.statuses.set(number(statuses));
+        for kind in [Kind::FabricNode, Kind::IpamBlock] {
+            let count = freed.get(&kind).copied().unwrap_or_default();
+            self.freed.with_label_values(&[kind.name()]).set(number(count));
+        }
+        self.not_in_force.reset();
+        for (kind, count) in not_in_force {
+            self.not_in_force.with_label_values(&[kind.name()]).set(number(count));
+        }
+        leads
+    }
+}
+
+impl Pools {
+    fn set(&self, view: &View<'_>, is_told: bool) {
         // One that was deleted is no pool with nothing in it.
-        self.pools.reset();
-        for (name, pool) in model.pools() {
+        self.addresses.reset();
+        self.blocks.reset();
+        let model = &view.agent.known().model;
+        for (name, pool) in model.pools().iter().filter(|_| is_told) {
             let capacity = corduroy_fabric::blocks::capacity(model, pool);
             let free = capacity.blocks.saturating_sub(capacity.claimed);
             for (state, count) in [("claimed", capacity.claimed), ("free", free)] {
-                self.pools.with_label_values(&[name.as_str(), state]).set(number(count));
+                self.blocks.with_label_values(&[name.as_str(), state]).set(number(count));
             }
+            self.addresses.with_label_values(&[name.as_str()]).set(number(capacity.addresses));
         }
     }
 }

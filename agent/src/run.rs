@@ -98,12 +98,12 @@ pub async fn run(beginning: Beginning) -> Result<(), RunError> {
     let (asker, questions) = Asker::new();
     let bgp = Bgp::new(config.listen.clone(), seed);
     status::serve(&config.run("status.sock"), asker.clone()).map_err(|why| socket("status socket", why))?;
-    if let Some(cluster) = &mut cluster {
+    let tally = cluster.as_mut().map(|cluster| {
         cluster.report(asker.clone(), seed);
-        cluster.stand_for_caretaker(asker.clone(), seed);
-    }
+        cluster.stand_for_caretaker(asker.clone(), seed)
+    });
     if let Some(address) = config.metrics {
-        let listening = http::serve(address, asker).await;
+        let listening = http::serve(address, asker, tally).await;
         listening.map_err(|why| socket(&format!("metrics.listen {address}"), why))?;
     }
     let mut run = Run {

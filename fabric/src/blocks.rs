@@ -108,6 +108,8 @@ fn hash(name: &str) -> u64 {
 /// How full a pool is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
+    /// Addresses it has.
+    pub addresses: u128,
     /// Blocks it has.
     pub blocks: u128,
     /// Blocks that are claimed.
@@ -120,7 +122,8 @@ pub fn capacity(model: &Model, pool: &IpPool) -> Capacity {
     // A fixed address takes no block.
     let is_of = |cidr: IpNetwork| contains(pool.cidr, cidr) && (!is_one(cidr) || is_one_a_block(pool));
     let claimed = model.blocks().values().filter(|block| is_of(block.cidr)).count();
-    Capacity { blocks: block_count(pool.cidr, pool.block_size), claimed: claimed as u128 }
+    let addresses = block_count(pool.cidr, if pool.cidr.is_ipv4() { 32 } else { 128 });
+    Capacity { addresses, blocks: block_count(pool.cidr, pool.block_size), claimed: claimed as u128 }
 }
 
 fn is_one_a_block(pool: &IpPool) -> bool {
@@ -130,6 +133,14 @@ fn is_one_a_block(pool: &IpPool) -> bool {
 /// Pools that overlap, and blocks that do.
 #[must_use]
 pub fn problems(model: &Model) -> Vec<Problem> {
+    let mut out = pool_problems(model);
+    block_problems(model, &mut out);
+    out
+}
+
+/// Pools that overlap one that is in force.
+#[must_use]
+pub fn pool_problems(model: &Model) -> Vec<Problem> {
     let in_force = pools_in_force(model);
     let mut out = Vec::new();
     for (name, pool) in model.pools() {
@@ -143,6 +154,10 @@ pub fn problems(model: &Model) -> Vec<Problem> {
             out.push(Problem::new(Key::new(Kind::IpPool, name.clone()), "spec.cidr", why));
         }
     }
+    out
+}
+
+fn block_problems(model: &Model, out: &mut Vec<Problem>) {
     let blocks: Vec<&Arc<IpamBlock>> = model.blocks().values().collect();
     for (i, block) in blocks.iter().enumerate() {
         // A fixed address inside a block is meant to be there.
@@ -155,5 +170,4 @@ pub fn problems(model: &Model) -> Vec<Problem> {
             out.push(Problem::new(Key::new(Kind::IpamBlock, block.metadata.name.clone()), "spec.cidr", why));
         }
     }
-    out
 }

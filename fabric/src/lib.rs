@@ -6,6 +6,7 @@
 //!                 ├─► services               which addresses of services a node announces, and why
 //!                 ├─► originate              what a node announces, with which communities
 //!                 ├─► check                  whether addresses, blocks, pools and pods fit together
+//!                 ├─► standing               whether each thing people wrote is in force, over all nodes
 //!                 ├─► encapsulation          whether packets between two nodes are wrapped
 //!                 └─► status                 the same for people, with what the speaker knows ─► cordctl
 //! Config in force, Config wanted ─► transition ─► Config that loses no packet on the way (driven by sessions)
@@ -27,6 +28,7 @@ mod problem;
 pub mod reflector;
 pub mod services;
 pub mod sessions;
+pub mod standing;
 pub mod status;
 pub mod transition;
 

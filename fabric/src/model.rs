@@ -131,6 +131,34 @@ impl Model {
         }
     }
 
+    /// Of these kinds all that is known, and nothing of others. Resources are shared, so it costs their names.
+    #[must_use]
+    pub fn part(&self, kinds: &[Kind]) -> Self {
+        let mut part = Self::default();
+        for kind in kinds {
+            match kind {
+                Kind::IpPool => part.pools.clone_from(&self.pools),
+                Kind::IpamBlock => part.blocks.clone_from(&self.blocks),
+                Kind::FabricNode => part.nodes.clone_from(&self.nodes),
+                Kind::BgpConfiguration => part.configurations.clone_from(&self.configurations),
+                Kind::BgpPeer => part.peers.clone_from(&self.peers),
+                Kind::BgpFilter => part.filters.clone_from(&self.filters),
+                Kind::IpReservation => part.reservations.clone_from(&self.reservations),
+                Kind::Secret => part.secrets.clone_from(&self.secrets),
+                Kind::Namespace => part.core.namespaces.clone_from(&self.core.namespaces),
+                Kind::Pod => part.core.pods.clone_from(&self.core.pods),
+                Kind::Service => part.core.services.clone_from(&self.core.services),
+                Kind::EndpointSlice => part.core.slices.clone_from(&self.core.slices),
+            }
+            part.sync.extend(self.sync.get(kind).map(|sync| (*kind, sync.clone())));
+        }
+        let is_of =
+            |rejection: &Rejection| rejection.key.as_ref().is_some_and(|key| kinds.contains(&key.kind));
+        let rejected = self.rejected.iter().filter(|(_, rejections)| rejections.iter().any(is_of));
+        part.rejected = rejected.map(|(source, rejections)| (source.clone(), rejections.clone())).collect();
+        part
+    }
+
     fn set_sync(&mut self, kind: Kind, sync: Sync) -> Changed {
         if self.sync.get(&kind) == Some(&sync) {
             return Changed::Nothing;
@@ -203,6 +231,25 @@ impl Model {
     #[must_use]
     pub fn node_at(&self, address: IpAddr) -> Option<&Arc<FabricNode>> {
         self.nodes.values().find(|node| node.has_address(address))
+    }
+    /// A resource of any kind.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<Resource> {
+        let name = &key.name;
+        match key.kind {
+            Kind::IpPool => self.pools.get(name).cloned().map(Resource::IpPool),
+            Kind::IpamBlock => self.blocks.get(name).cloned().map(Resource::IpamBlock),
+            Kind::FabricNode => self.nodes.get(name).cloned().map(Resource::FabricNode),
+            Kind::BgpConfiguration => self.configurations.get(name).cloned().map(Resource::BgpConfiguration),
+            Kind::BgpPeer => self.peers.get(name).cloned().map(Resource::BgpPeer),
+            Kind::BgpFilter => self.filters.get(name).cloned().map(Resource::BgpFilter),
+            Kind::IpReservation => self.reservations.get(name).cloned().map(Resource::IpReservation),
+            Kind::Secret => self.secrets.get(name).cloned().map(Resource::Secret),
+            Kind::Namespace => self.core.namespaces.get(name).cloned().map(Resource::Namespace),
+            Kind::Pod => self.core.pods.get(name).cloned().map(Resource::Pod),
+            Kind::Service => self.core.services.get(name).cloned().map(Resource::Service),
+            Kind::EndpointSlice => self.core.slices.get(name).cloned().map(Resource::EndpointSlice),
+        }
     }
     /// How many resources of `kind` are in force.
     #[must_use]

@@ -138,7 +138,10 @@ fn every_block_of_a_pool_is_found_once_and_nodes_begin_at_different_ones() {
     }
     let full = model(&text);
     assert_eq!(blocks::unclaimed(&full, &full.pools()["p"], "node-a"), None);
-    assert_eq!(blocks::capacity(&full, &full.pools()["p"]), blocks::Capacity { blocks: 4, claimed: 4 });
+    assert_eq!(
+        blocks::capacity(&full, &full.pools()["p"]),
+        blocks::Capacity { addresses: 256, blocks: 4, claimed: 4 }
+    );
     let wide = model(&pool("p", "cidr: 10.0.0.0/8"));
     let starts: std::collections::BTreeSet<_> =
         (0..100).filter_map(|i| blocks::unclaimed(&wide, &wide.pools()["p"], &format!("node-{i}"))).collect();

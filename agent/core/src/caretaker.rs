@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!             ┌─ Election ─┐  Lease seen, written          ┌─ gone ───────── what may be freed, and why the rest not
-//!  Lease ◄───►│ look, take, │──► leads until … ──► a round ─┼─ pools ──────── what is said of each pool
+//!  Lease ◄───►│ look, take, │──► leads until … ──► a round ─┼─ conditions ─── what is said of what people write
 //!             │ renew       │                               └─ default_pools  the pool of a new cluster
 //!             └─────────────┘
 //! ```
 //! Nothing here is on the way of a packet, and with no caretaker everything keeps running: blocks of nodes that are
-//! gone stay claimed, pools say nothing of themselves, that is all.
+//! gone stay claimed, resources say nothing of themselves, that is all.
 //!
 //! * **One at a time** ([`Election`]). A Lease names the holder. Every write to it is by compare-and-swap, and whether
 //!   a holder has gone is judged by how long we *saw* its Lease unchanged, never by what its clock wrote. A holder
@@ -20,24 +20,24 @@
 //!
 //! The parts decide; requests are made elsewhere, and time is passed in.
 
+mod conditions;
 mod default_pools;
 mod election;
 mod gone;
 mod pools;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use corduroy_api::{IpPoolStatusSpec, Kind};
+use corduroy_api::Kind;
 use corduroy_fabric::Sync;
 
 use crate::known::Known;
 use crate::me::Membership;
 
+pub use conditions::{Due, Ground, Judged, Judgements, News, Sayings, Stands, Words, due, pause};
 pub use default_pools::{DefaultPools, NoPool, Wish, derive};
 pub use election::{Election, LeaseView, Record, Step, Unwritten};
 pub use gone::{Gone, Judgement, Kept, KubeletLease, Owner, Seen, Signs};
-pub use pools::due;
 
 /// How the caretaker behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +68,6 @@ pub struct Outlook {
     pub agents: usize,
     /// Is there any pool, or a trace of one? `None`: not known.
     pub has_pools: Option<bool>,
-    /// What is to be said of each pool; nothing unless the datastore itself speaks.
-    pub pools: BTreeMap<String, IpPoolStatusSpec>,
     /// Who is heard of; `None` unless the datastore itself speaks.
     pub seen: Option<Seen>,
 }
@@ -87,7 +85,6 @@ impl Outlook {
             member: known.me.member != Membership::Removed,
             agents: model.nodes().len(),
             has_pools: live.then(|| !model.pools().is_empty() || trace()),
-            pools: if live { pools::statuses(model) } else { BTreeMap::new() },
             seen: Seen::of(known),
         }
     }

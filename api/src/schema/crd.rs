@@ -93,6 +93,10 @@ pub fn name(kind: Kind) -> Option<String> {
 /// The label that all our definitions have, for whoever wants to find them: key and value.
 pub const LABEL: (&str, &str) = ("app.kubernetes.io/part-of", "corduroy");
 
+/// Of the kinds that people write: what their condition of this type says.
+const IN_FORCE: (&str, &str, &str) =
+    ("In-Force", "string", ".status.conditions[?(@.type=='InForce')].status");
+
 const POOL: Naming = Naming {
     kind: Kind::IpPool.name(),
     plural: "ippools",
@@ -105,7 +109,7 @@ const POOL: Naming = Naming {
         ("VXLAN", "string", ".spec.vxlanMode"),
         ("NAT", "boolean", ".spec.natOutgoing"),
         ("Disabled", "boolean", ".spec.disabled"),
-        ("In-Force", "string", ".status.conditions[?(@.type=='InForce')].status"),
+        IN_FORCE,
         ("Blocks", "integer", ".status.blocks"),
         ("Free", "integer", ".status.blocksFree"),
     ],
@@ -149,6 +153,7 @@ const CONFIGURATION: Naming = Naming {
         ("AS", "string", ".spec.asNumber"),
         ("Mesh", "boolean", ".spec.nodeToNodeMeshEnabled"),
         ("Port", "integer", ".spec.listenPort"),
+        IN_FORCE,
     ],
     selectable: &[],
 };
@@ -164,6 +169,7 @@ const PEER: Naming = Naming {
         ("Peer", "string", ".spec.peerIP"),
         ("Peer-Selector", "string", ".spec.peerSelector"),
         ("AS", "string", ".spec.asNumber"),
+        IN_FORCE,
     ],
     selectable: &[],
 };
@@ -173,7 +179,7 @@ const FILTER: Naming = Naming {
     plural: "bgpfilters",
     short: "bgpf",
     about: "Import and export rules for BGP sessions: the first rule that matches decides.",
-    columns: &[],
+    columns: &[IN_FORCE],
     selectable: &[],
 };
 
@@ -209,7 +215,7 @@ const RESERVATION: Naming = Naming {
     plural: "ipreservations",
     short: "ipr",
     about: "Addresses of pools that are not handed out to whoever asks for any address.",
-    columns: &[("CIDRs", "string", ".spec.reservedCIDRs")],
+    columns: &[("CIDRs", "string", ".spec.reservedCIDRs"), IN_FORCE],
     selectable: &[],
 };
 

@@ -1,4 +1,5 @@
-//! What belongs to the cluster as a whole and to no node: a Lease, the list of Nodes, the status of pools.
+//! What belongs to the cluster as a whole and to no node: a Lease, the list of Nodes, and (see `standing`) the status
+//! of what people write.
 //!
 //! Every request here is made by one agent of the cluster at a time, or seldom; nothing is watched.
 
@@ -6,15 +7,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use corduroy_api::raw::Raw as _;
-use corduroy_api::yaml::{self, Value as Yaml};
-use corduroy_api::{IpPoolStatusSpec, Kind, Report};
+use corduroy_api::yaml;
 use http::Method;
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::object::{About, Collection, Page, Scope};
+use crate::object::{About, Collection, Page};
 use crate::server::{Call, Failure, Server};
 
 /// The Leases that kubelets renew.
@@ -42,14 +41,17 @@ pub struct CommonsError {
     pub why: String,
     /// Somebody else wrote since; else trying again later may help.
     pub conflict: bool,
+    /// The server refuses what was asked, so another request may do.
+    pub refused: bool,
 }
 
 impl CommonsError {
-    fn of(what: impl Into<String>) -> impl FnOnce(Failure) -> Self {
+    pub(crate) fn of(what: impl Into<String>) -> impl FnOnce(Failure) -> Self {
         let what = what.into();
         move |failure| {
             let conflict = matches!(failure.code(), Some(404 | 409));
-            Self { what, why: failure.words(), conflict }
+            let refused = matches!(failure.code(), Some(400 | 422));
+            Self { what, why: failure.words(), conflict, refused }
         }
     }
 }
@@ -99,23 +101,10 @@ pub struct BoundPod {
     pub addresses: Vec<IpAddr>,
 }
 
-/// What a pool says of itself.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PoolStanding {
-    /// Its name.
-    pub name: String,
-    /// `metadata.resourceVersion`.
-    pub version: String,
-    /// `metadata.generation`.
-    pub generation: u64,
-    /// Its status; what in it is not as we write it is left out.
-    pub status: IpPoolStatusSpec,
-}
-
 /// The way to what belongs to the cluster as a whole.
 #[derive(Clone)]
 pub struct Commons {
-    server: Server,
+    pub(crate) server: Server,
     namespace: String,
 }
 
@@ -199,22 +188,6 @@ struct RawPodStatus {
 struct RawPodIp {
     #[serde(default)]
     ip: String,
-}
-
-#[derive(Deserialize)]
-struct RawPool {
-    metadata: PoolAbout,
-    #[serde(default)]
-    status: Yaml,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PoolAbout {
-    name: String,
-    resource_version: String,
-    #[serde(default)]
-    generation: u64,
 }
 
 #[derive(Deserialize)]
@@ -340,49 +313,6 @@ impl Commons {
         }
     }
 
-    /// What every IPPool says of itself.
-    ///
-    /// # Errors
-    /// They can't be listed.
-    pub async fn pools(&self) -> Result<Vec<PoolStanding>, CommonsError> {
-        let pools = pools();
-        let mut all = Vec::new();
-        let mut from: Option<String> = None;
-        loop {
-            let page = self.server.call::<Page<RawPool>>(Call::get(&pools.page(from.as_deref()))).await;
-            let page = page.map_err(CommonsError::of("status of IPPools"))?;
-            all.extend(page.items.into_iter().map(|RawPool { metadata, status }| PoolStanding {
-                name: metadata.name,
-                version: metadata.resource_version,
-                generation: metadata.generation,
-                status: IpPoolStatusSpec::read(&status, &mut Report::default()).unwrap_or_default(),
-            }));
-            if page.metadata.r#continue.is_empty() {
-                return Ok(all);
-            }
-            from = Some(page.metadata.r#continue);
-        }
-    }
-
-    /// Writes the status of a pool where it stands as it was read; its spec stays as it is.
-    ///
-    /// # Errors
-    /// It is in another state by now, or can't be written.
-    pub async fn set_pool_status(
-        &self,
-        standing: &PoolStanding,
-        status: &IpPoolStatusSpec,
-    ) -> Result<(), CommonsError> {
-        let name = &standing.name;
-        let path = format!("{}/status", pools().object(name));
-        let what = || CommonsError::of(format!("status of IPPool/{name}"));
-        let status = serde_json::to_value(status).map_err(|e| what()(Failure::Silence(e.to_string())))?;
-        let patch = json!({ "metadata": { "resourceVersion": standing.version }, "status": status });
-        let body = Some(("application/merge-patch+json", patch));
-        let call = Call { method: Method::PATCH, path: &path, body, accept: None };
-        self.server.call::<serde::de::IgnoredAny>(call).await.map(|_| ()).map_err(what())
-    }
-
     /// `networking.podSubnet` as kubeadm was told it; `None` where kubeadm did not make the cluster or was not told.
     ///
     /// # Errors
@@ -400,10 +330,6 @@ impl std::fmt::Debug for Commons {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Commons").field("namespace", &self.namespace).finish_non_exhaustive()
     }
-}
-
-fn pools() -> Collection {
-    Collection::of(Kind::IpPool, &Scope::default())
 }
 
 fn pod_subnet(text: &str) -> Option<String> {

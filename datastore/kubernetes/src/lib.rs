@@ -37,6 +37,7 @@ mod secrets;
 mod server;
 mod services;
 mod shelf;
+mod standing;
 mod write;
 
 use std::collections::BTreeMap;
@@ -50,12 +51,13 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-pub use commons::{BoundPod, Commons, CommonsError, Lease, LeaseWrite, PoolStanding, timestamp};
+pub use commons::{BoundPod, Commons, CommonsError, Lease, LeaseWrite, timestamp};
 pub use events::{Announcement, Regarding};
 pub use node::{Node, NodeAddress, NodeError, NodeView, NodeWatch};
 pub use node_status::NotReported;
 pub use people::Identity;
 pub use server::{Access, ConnectError};
+pub use standing::Standing;
 
 use definitions::Definitions;
 use keep::Keeper;

@@ -23,6 +23,7 @@ pub(crate) struct About {
     pub(crate) namespace: String,
     pub(crate) uid: String,
     pub(crate) resource_version: String,
+    pub(crate) generation: u64,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) deletion_timestamp: Option<String>,
@@ -64,9 +65,9 @@ pub(crate) trait Readable: Object {
 /// An object of one of our kinds.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Custom {
-    metadata: About,
+    pub(crate) metadata: About,
     #[serde(default)]
-    spec: Value,
+    pub(crate) spec: Value,
 }
 
 impl Object for Custom {

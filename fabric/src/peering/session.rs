@@ -65,6 +65,16 @@ pub(crate) fn base(
     }
 }
 
+/// The password that a reference leads to, or why it leads to none.
+pub(crate) fn read_password(model: &Model, reference: &SecretRef) -> Result<Secret, String> {
+    let SecretRef { name, key } = reference;
+    let value = model.secret(reference).ok_or_else(|| {
+        format!("there is no secret {name} with a key {key}; without its password there is no session")
+    })?;
+    let secret = Secret::new(value.expose());
+    secret.ok_or_else(|| format!("{key} of secret {name} must be 1 to 80 bytes; there is no session"))
+}
+
 /// The sessions of one node, being collected.
 pub(super) struct Sessions<'m> {
     model: &'m Model,
@@ -298,17 +308,9 @@ impl<'m> Sessions<'m> {
     #[expect(clippy::option_option, reason = "no session, a session without a password, a session with one")]
     fn password(&mut self, shape: &Shape<'m>) -> Option<Option<Secret>> {
         let Some(reference) = shape.password else { return Some(None) };
-        let value = self.model.secret(reference);
-        let secret = value.and_then(|value| Secret::new(value.expose()));
-        if secret.is_some() {
-            return Some(secret);
-        }
-        let SecretRef { name, key } = reference;
-        let why = match value {
-            None => format!(
-                "there is no secret {name} with a key {key}; without its password there is no session"
-            ),
-            Some(_) => format!("{key} of secret {name} must be 1 to 80 bytes; there is no session"),
+        let why = match read_password(self.model, reference) {
+            Ok(secret) => return Some(Some(secret)),
+            Err(why) => why,
         };
         let (owner, field) = match shape.peer {
             Some(peer) => (Key::new(Kind::BgpPeer, peer.metadata.name.clone()), "spec.password.secretKeyRef"),

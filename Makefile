@@ -16,14 +16,14 @@ as_root := $(if $(root),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" C
 built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 
 .PHONY: demo test setup fmt clippy tidy unit sim fuzz examples binaries live interop manifests static where-static static-dev where-static-dev images doctest doc check bench \
-	mutants kube-bins kube-up kube-down e2e
+	mutants kernels kube-bins kube-up kube-down e2e
 
 # Two racks, three nodes, pods, BIRD, GoBGP and a reflector in network namespaces, shown at work. KEEP=1 leaves them up
 # until Enter is pressed.
 demo: setup binaries
 	@$(stage) demo $(root) env $(built) $(CARGO_TARGET_DIR)/debug/demo
 
-test: setup fmt clippy tidy unit sim fuzz examples live doctest doc
+test: setup fmt clippy tidy unit sim fuzz examples live e2e doctest doc
 
 # What a change needs before it is shown to anybody: no other maker's daemons, no virtual machine.
 check: fmt clippy tidy unit
@@ -73,6 +73,10 @@ interop: setup binaries
 	@rm -f $(notes)
 	@$(stage) interop env $(as_root) $(built) CORDUROY_INTEROP_NOTES=$(notes) RUST_TEST_THREADS=8 $(cargo) test $(locked) --quiet --workspace --test live interop
 	@$(CARGO_TARGET_DIR)/debug/interop $(notes) --write
+
+# Boots the kernels of several distributions and writes docs/kernels.md: a quarter of an hour each.
+kernels: setup binaries
+	@$(stage) kernels $(root) env $(built) $(CARGO_TARGET_DIR)/debug/kernels --write
 
 # Writes the definitions of our kinds, manifests/base/crds, out of the types in api/src. `make tidy` compares.
 manifests: binaries

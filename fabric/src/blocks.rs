@@ -5,6 +5,7 @@
 //! cluster gave them to it, and to no other. Pools that overlap would make an address mean two things, so of
 //! those only the first by name is in force; the others keep what was claimed from them and give nothing new.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -158,16 +159,39 @@ pub fn pool_problems(model: &Model) -> Vec<Problem> {
 }
 
 fn block_problems(model: &Model, out: &mut Vec<Problem>) {
-    let blocks: Vec<&Arc<IpamBlock>> = model.blocks().values().collect();
-    for (i, block) in blocks.iter().enumerate() {
-        // A fixed address inside a block is meant to be there.
-        let clash = |other: &&&Arc<IpamBlock>| {
-            overlap(other.cidr, block.cidr) && is_one(other.cidr) == is_one(block.cidr)
-        };
-        if let Some(other) = blocks.iter().take(i).find(clash) {
-            let why =
-                format!("{} overlaps IPAMBlock/{} of node {}", block.cidr, other.metadata.name, other.node);
-            out.push(Problem::new(Key::new(Kind::IpamBlock, block.metadata.name.clone()), "spec.cidr", why));
+    for (block, other) in overlapping(model) {
+        let why = format!("{} overlaps IPAMBlock/{} of node {}", block.cidr, other.metadata.name, other.node);
+        out.push(Problem::new(Key::new(Kind::IpamBlock, block.metadata.name.clone()), "spec.cidr", why));
+    }
+}
+
+/// Each block that overlaps one of a smaller name, with the first of those. A fixed address inside a block is meant to
+/// be there.
+///
+/// Of two CIDRs that overlap one holds the other, and a block's name is its CIDR. So each block is looked for by what
+/// those around it would be called, at every length that occurs: a fabric has thousands of blocks, and is asked often.
+fn overlapping(model: &Model) -> impl Iterator<Item = (&IpamBlock, &IpamBlock)> {
+    let blocks = || model.blocks().values().map(|block| &**block).filter(|block| !is_one(block.cidr));
+    let lengths: BTreeSet<u8> = blocks().map(|block| block.cidr.prefix()).collect();
+    let mut first: BTreeMap<&str, (&IpamBlock, &IpamBlock)> = BTreeMap::new();
+    for block in blocks() {
+        for len in lengths.range(..block.cidr.prefix()) {
+            let around = shortened(block.cidr, *len).and_then(|cidr| model.blocks().get(&block_name(cidr)));
+            let Some(around) = around else { continue };
+            let mut pair: [&IpamBlock; 2] = [around, block];
+            pair.sort_by_key(|block| &block.metadata.name);
+            let [earlier, later] = pair;
+            let known = first.entry(&later.metadata.name).or_insert((later, earlier));
+            if earlier.metadata.name < known.1.metadata.name {
+                known.1 = earlier;
+            }
         }
     }
+    first.into_values()
+}
+
+/// The CIDR of this length that holds it.
+fn shortened(cidr: IpNetwork, len: u8) -> Option<IpNetwork> {
+    let network = IpNetwork::new(cidr.ip(), len).ok()?;
+    IpNetwork::new(network.network(), len).ok()
 }

@@ -124,6 +124,16 @@ fn blocks_that_overlap_are_named() {
     let problems: Vec<_> = blocks::problems(&model(&two)).iter().map(ToString::to_string).collect();
     let why = "10.0.0.0/26 overlaps IPAMBlock/10-0-0-0-25 of node a";
     assert_eq!(problems, [format!("IPAMBlock/10-0-0-0-26: spec.cidr: {why}")]);
+    let more =
+        [("10-0-0-64-27", "10.0.0.64/27"), ("10-0-0-0-20", "10.0.0.0/20"), ("10-0-0-9-32", "10.0.0.9/32")];
+    let many = more.iter().fold(two, |text, (name, cidr)| text + &block(name, cidr, "c", "w"));
+    let named: Vec<_> = blocks::problems(&model(&many)).iter().map(ToString::to_string).collect();
+    let says = |name: &str, cidr: &str| {
+        format!("IPAMBlock/{name}: spec.cidr: {cidr} overlaps IPAMBlock/10-0-0-0-20 of node c")
+    };
+    let expected =
+        [("10-0-0-0-25", "10.0.0.0/25"), ("10-0-0-0-26", "10.0.0.0/26"), ("10-0-0-64-27", "10.0.0.64/27")];
+    assert_eq!(named, expected.map(|(name, cidr)| says(name, cidr)), "the first by name is the one named");
 }
 
 #[test]

@@ -9,7 +9,8 @@
 #   --env NAME    the command sees this environment variable
 #
 # CORDUROY_VM_MEMORY (MiB, 2048), CORDUROY_VM_CPUS (1), CORDUROY_VM_TIMEOUT (s, 900), CORDUROY_VM_CONSOLE=1 (show the
-# kernel's messages). The exit status is the command's; 124 when time is up, 125 when the machine never ran it.
+# kernel's messages), CORDUROY_VM_SUITE (bullseye, bookworm, trixie: the kernel of that Debian; without it the one that
+# this machine would install). The exit status is the command's; 124 when time is up, 125 when the machine never ran it.
 #
 # How it works. The processor is emulated (TCG), since nested virtualisation can't be counted on. The kernel comes from
 # Debian's archive once and is kept in the user's cache, unpacked: QEMU starts a bare ELF image directly (PVH), which
@@ -36,16 +37,30 @@ for tool in qemu-system-x86_64 busybox cpio depmod modprobe xz; do
     command -v "$tool" >/dev/null || give_up "there is no $tool: make setup installs it"
 done
 
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/corduroy/vm
+suite=${CORDUROY_VM_SUITE:-}
+home=${XDG_CACHE_HOME:-$HOME/.cache}/corduroy/vm
+cache=$home/${suite:-debian}
 
 # -- The kernel, its modules and the first stage: made once ----------------------------------------------------------
 
+# What apt is told to see nothing but the named Debian.
+elsewhere() { # DIRECTORY
+    local mirror=http://deb.debian.org keys=/usr/share/keyrings/debian-archive-keyring.gpg
+    mkdir -p "$1/lists/partial" "$1/archives/partial"
+    printf 'deb [signed-by=%s] %s/debian %s main\n' "$keys" "$mirror" "$suite" >"$1/sources"
+    printf 'deb [signed-by=%s] %s/debian-security %s-security main\n' "$keys" "$mirror" "$suite" >>"$1/sources"
+    apt+=(-o "Dir::Etc::sourcelist=$1/sources" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$1/lists")
+    apt+=(-o "Dir::Cache=$1")
+    apt-get "${apt[@]}" update >&2 || give_up "can't read what Debian $suite has"
+}
+
 fetch_kernel() {
-    local package
-    package=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1)
-    [ -n "$package" ] || give_up "apt does not know linux-image-amd64: apt-get update"
     # apt wants to drop privileges for a download, and can't in a directory of root's.
-    (cd "$1" && apt-get -qq -o APT::Sandbox::User=root download "$package") >&2 || give_up "can't download $package"
+    local package apt=(-qq -o APT::Sandbox::User=root)
+    [ -z "$suite" ] || elsewhere "$1/apt"
+    package=$(apt-cache "${apt[@]:1}" depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1)
+    [ -n "$package" ] || give_up "apt does not know linux-image-amd64: apt-get update"
+    (cd "$1" && apt-get "${apt[@]}" download "$package") >&2 || give_up "can't download $package"
 }
 
 # The compressed image lies somewhere inside the boot wrapper: try each place that looks like its beginning.
@@ -83,13 +98,17 @@ GUEST
 
 prepare() {
     local work deb version count=10
-    work=$cache/new
+    work=$cache.new
     rm -rf "$work"
     mkdir -p "$work/tree" "$work/initramfs/bin" "$work/initramfs/modules"
     fetch_kernel "$work"
     deb=$(ls "$work"/*.deb)
     dpkg-deb --extract "$deb" "$work/tree"
+    # Debian 13 has them where /lib leads to.
+    [ -d "$work/tree/lib" ] || ln -s usr/lib "$work/tree/lib"
     version=$(ls "$work/tree/lib/modules")
+    # Not every kernel unpacks its modules itself.
+    find "$work/tree/lib/modules" -name '*.ko.xz' -exec xz -d {} +
     depmod -b "$work/tree" "$version"
     unpack_kernel "$work/tree/boot/vmlinuz-$version" "$work/kernel"
     cp "$(command -v busybox)" "$work/initramfs/bin/busybox"
@@ -101,19 +120,19 @@ prepare() {
     first_stage >"$work/initramfs/init"
     chmod 755 "$work/initramfs/init"
     (cd "$work/initramfs" && find . | cpio --quiet -o -H newc) >"$work/initrd"
-    rm -rf "$deb" "$work/initramfs" "$work/tree/boot"
-    rm -rf "$cache/debian"
-    mv "$work" "$cache/debian"
+    rm -rf "$deb" "$work/initramfs" "$work/tree/boot" "$work/apt"
+    rm -rf "$cache"
+    mv "$work" "$cache"
 }
 
-mkdir -p "$cache"
-exec 9>"$cache/lock"
+mkdir -p "$home"
+exec 9>"$home/lock"
 flock 9
 # The script is part of what was made: a changed one makes it anew.
 stamp=$(cksum <"$0")
-if [ "$(cat "$cache/debian/stamp" 2>/dev/null)" != "$stamp" ]; then
+if [ "$(cat "$cache/stamp" 2>/dev/null)" != "$stamp" ]; then
     prepare
-    printf '%s\n' "$stamp" >"$cache/debian/stamp"
+    printf '%s\n' "$stamp" >"$cache/stamp"
 fi
 exec 9>&-
 
@@ -164,7 +183,7 @@ ln -sfn /proc/self/fd /dev/fd
 ip link set lo up
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 GUEST
-    printf 'mkdir -p /lib/modules; mount --bind %q /lib/modules\n' "$cache/debian/tree/lib/modules"
+    printf 'mkdir -p /lib/modules; mount --bind %q /lib/modules\n' "$cache/tree/lib/modules"
     for directory in ${shares[@]+"${shares[@]}"}; do
         share "extra$number" "$directory" ""
         printf 'mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=mmap extra%d %q\n' \
@@ -184,7 +203,7 @@ quiet="quiet loglevel=3"
 timeout --kill-after=5 "${CORDUROY_VM_TIMEOUT:-900}" qemu-system-x86_64 \
     -nodefaults -no-user-config -display none -no-reboot -machine pc -accel tcg,thread=multi -cpu max \
     -m "${CORDUROY_VM_MEMORY:-2048}" -smp "${CORDUROY_VM_CPUS:-1}" \
-    -kernel "$cache/debian/kernel" -initrd "$cache/debian/initrd" -serial "file:$job/console" -device virtio-rng-pci \
+    -kernel "$cache/kernel" -initrd "$cache/initrd" -serial "file:$job/console" -device virtio-rng-pci \
     -append "console=ttyS0 panic=-1 $quiet mitigations=off tsc=reliable no_timer_check nokaslr cryptomgr.notests rcupdate.rcu_expedited=1" \
     "${devices[@]}" </dev/null &
 machine=$!

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use corduroy_api::block::block_name;
 use corduroy_api::{Event, FabricNode, Key as ResourceKey, Kind};
 use corduroy_bgp::Time;
 use corduroy_bgp::io::Change;
@@ -30,7 +31,7 @@ pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
         agent.sessions.model_changed();
     }
     services(&mut agent.known, &mut agent.reconciler, &key);
-    agent.course.announce |= !is_of_services(&key);
+    agent.course.announce |= may_be_announced(agent, &key);
     match key.kind {
         Kind::FabricNode => {
             let hops = node(&mut agent.known, &mut agent.reconciler, &key.name);
@@ -47,7 +48,8 @@ pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
             agent.course.told_pools = false;
         }
         Kind::IpamBlock => {
-            let changed = blocks(&mut agent.known, &mut agent.reconciler);
+            let changed =
+                may_be_own(&agent.known, &key.name) && blocks(&mut agent.known, &mut agent.reconciler);
             if changed || may_be_lent(&agent.known, &key.name) {
                 agent.sessions.model_changed();
             }
@@ -114,6 +116,20 @@ fn blocks(known: &mut Known, reconciler: &mut Reconciler) -> bool {
         reconciler.mark(known, Key::Route(*block));
     }
     !changed.is_empty()
+}
+
+/// Is the block of this name one of ours, or was it? Most are not, and looking at all of them takes its time.
+fn may_be_own(known: &Known, name: &str) -> bool {
+    let is = known.model.blocks().get(name).is_some_and(|block| block.node == known.me.name);
+    is || known.owned.iter().any(|own| block_name(convert::to_network(*own)) == name)
+}
+
+/// May a change of this resource change what is announced?
+fn may_be_announced(agent: &Agent, key: &ResourceKey) -> bool {
+    match key.kind {
+        Kind::FabricNode => key.name == agent.known.me.name,
+        _ => !is_of_services(key),
+    }
 }
 
 /// May the block of this name be a fixed address of one of ours? Then its route is to be taken from others.

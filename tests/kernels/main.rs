@@ -135,7 +135,7 @@ fn page(columns: &[(&str, Found)]) -> String {
                 let result = found.tests.get(*test);
                 *result.unwrap_or_else(|| panic!("Debian {number}: no test {test} was run"))
             };
-            page.push_str(if tests.iter().all(|test| passed(test)) { " yes |" } else { " no |" });
+            page.push_str(if tests.iter().all(passed) { " yes |" } else { " no |" });
         }
     }
     page.push('\n');

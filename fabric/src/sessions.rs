@@ -7,9 +7,9 @@
 //! settle() == Some(config)                  tell the speaker
 //! next_timeout(), timeout()                 the clock
 //! ```
-//! To look at everybody takes the longer the more nodes there are, and in a large fabric some node changes all the time.
-//! So a change is looked at at once, and the next one after a pause that grows with the fabric: a quarter of a second at
-//! 5,000 nodes, none below 250.
+//! To look at everybody takes the longer the more nodes there are, and in a large fabric some node changes all the
+//! time. So a change is looked at at once, and the next one after a pause that grows with the fabric: a quarter of a
+//! second at 5,000 nodes, none below 250.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

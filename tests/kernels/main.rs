@@ -13,6 +13,13 @@ use corduroy_tests::{process, vm};
 /// Debian's releases: the suite and its number.
 const SUITES: [(&str, &str); 3] = [("bullseye", "11"), ("bookworm", "12"), ("trixie", "13")];
 
+const SERVICES: (&str, &[&str]) = (
+    "addresses of services are announced; what nobody translated goes nowhere",
+    &[
+        "fabric::services::what_is_translated_reaches_its_pod_from_everywhere_and_the_rest_neither_loops_nor_leaves",
+    ],
+);
+
 /// A row of the page and the live tests that stand for it.
 const ROWS: [(&str, &[&str]); 9] = [
     (
@@ -39,12 +46,7 @@ const ROWS: [(&str, &[&str]); 9] = [
             "cni::pool::what_the_agent_has_not_wired_passes_nothing_even_with_everything_set_by_hand",
         ],
     ),
-    (
-        "addresses of services are announced; what nobody translated goes nowhere",
-        &[
-            "fabric::services::what_is_translated_reaches_its_pod_from_everywhere_and_the_rest_neither_loops_nor_leaves",
-        ],
-    ),
+    SERVICES,
     (
         "an agent that is killed loses no packet",
         &["fabric::restart::a_killed_agent_and_its_successor_lose_no_packet_in_a_tunnel"],

@@ -6,6 +6,7 @@ mod admission;
 mod caretaker;
 mod cluster;
 mod command;
+mod conditions;
 mod control;
 mod cordctl;
 mod fabric;

@@ -11,14 +11,14 @@ use serde_json::Value;
 
 const N1: &str = "10.1.1.11";
 const N2: &str = "10.1.1.12";
-const POOL: &str = "
+pub(crate) const POOL: &str = "
 apiVersion: corduroy.dev/v1alpha1
 kind: IPPool
 metadata: {name: v4}
 spec: {cidr: 10.244.0.0/16}
 ";
 
-fn resource(kind: &str, name: &str, spec: &str) -> String {
+pub(crate) fn resource(kind: &str, name: &str, spec: &str) -> String {
     format!("apiVersion: corduroy.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n")
 }
 
@@ -47,7 +47,7 @@ fn says(node: &Node, question: &str, words: &str) {
 }
 
 /// The peers a node has a session with, each with where the session comes from.
-fn peers(node: &Node) -> Result<Vec<String>, String> {
+pub(crate) fn peers(node: &Node) -> Result<Vec<String>, String> {
     let said: Value = serde_json::from_str(&node.ctl("peers -o json")?).map_err(|e| e.to_string())?;
     let all = said.as_array().cloned().unwrap_or_default();
     let up = all.iter().filter(|peer| peer["state"] == "Established");

@@ -80,11 +80,9 @@ impl Caretaker {
             Ok(()) => self.tally.note(|counts| counts.statuses += 1),
             // Somebody else wrote meanwhile: the next look sees what.
             Err(error) if error.conflict => return Ok(false),
-            // A server that judges the whole anew (before 1.30) takes no status of what it would not let in now.
-            Err(error) if error.refused => {
-                self.say("StatusRefused", &error.to_string()).await;
-                return Ok(true);
-            }
+            // A server that judges the whole anew takes no status of what it would not let in now: every one before
+            // 1.30, and all of them where a name is at fault. An Event it takes.
+            Err(error) if error.refused => self.say("StatusRefused", &error.to_string()).await,
             Err(error) => return Err(error.into()),
         }
         if let Some(News { is_warning, reason, note }) = news {

@@ -175,18 +175,36 @@ impl Caretaker {
         }
     }
 
-    async fn look(&self) -> Result<Option<LeaseView>, ()> {
-        let lease = self.commons.lease(LEASE).await;
-        lease.map(|lease| lease.map(view_of)).map_err(|error| tracing::debug!("caretaker: {error}"))
+    async fn look(&mut self) -> Result<Option<LeaseView>, ()> {
+        match self.commons.lease(LEASE).await {
+            Ok(lease) => Ok(lease.map(view_of)),
+            Err(error) => {
+                self.hindered(&error).await;
+                Err(())
+            }
+        }
     }
 
-    async fn write(&self, record: &Record, from: Option<&str>) -> Result<String, Unwritten> {
+    async fn write(&mut self, record: &Record, from: Option<&str>) -> Result<String, Unwritten> {
         let Record { holder, term, acquired, transitions, marked } = record.clone();
         let write = LeaseWrite { holder, term, acquired, transitions, marked };
-        self.commons.write_lease(LEASE, &write, from).await.map_err(|error| {
+        match self.commons.write_lease(LEASE, &write, from).await {
+            Ok(version) => Ok(version),
+            Err(error) => {
+                self.hindered(&error).await;
+                Err(if error.conflict { Unwritten::Conflict } else { Unwritten::Failed })
+            }
+        }
+    }
+
+    /// A server that is away or somebody who was faster is every day's business. A right that is missing is missing to
+    /// all agents: there will be no caretaker, and nobody else who could say so.
+    async fn hindered(&mut self, error: &CommonsError) {
+        if error.denied {
+            self.say("CaretakerHindered", &format!("this agent can't be the caretaker: {error}")).await;
+        } else {
             tracing::debug!("caretaker: {error}");
-            if error.conflict { Unwritten::Conflict } else { Unwritten::Failed }
-        })
+        }
     }
 
     /// Notices whether we lead.
@@ -359,7 +377,7 @@ impl Caretaker {
             count: 1,
         };
         if let Err(why) = self.kubernetes.announce(&event).await {
-            tracing::debug!("no Event {reason} ({about}{what}): {why}");
+            tracing::warn!("caretaker: no Event {reason} ({about}{what}): {why}");
         }
     }
 }

@@ -128,12 +128,17 @@ impl Cluster {
         let path = state_dir.join("node.json");
         let former = Kept::load(&path);
         let mut until = Instant::now() + if former.is_some() { PATIENCE } else { REMIND };
+        let mut told = None;
         let kept = loop {
             match (timeout_at(until, watch.changed()).await, &former) {
                 (Ok(NodeView { node: Some(node), known: true, .. }), _) => {
                     let kept = Kept::of(&node);
                     save(&kept, &path);
                     break kept;
+                }
+                (Ok(NodeView { unavailable: Some(why), .. }), _) if told.as_ref() != Some(&why) => {
+                    tracing::warn!("Node {name} can't be had: {why}; waiting for it");
+                    told = Some(why);
                 }
                 (Ok(_), _) => {}
                 (Err(_), Some(former)) if !watch.view().known => {

@@ -32,7 +32,7 @@ impl Reports {
 #[must_use]
 pub fn start(kubernetes: Kubernetes, uid: String, agent: Asker, seed: u64) -> Reports {
     let reports = Reports::default();
-    let task = Task { kubernetes, uid, agent, reporter: Reporter::new(seed), trouble: None };
+    let task = Task { kubernetes, uid, agent, reporter: Reporter::new(seed), trouble: None, silenced: None };
     tokio::spawn(task.run(reports.clone()));
     reports
 }
@@ -44,6 +44,8 @@ struct Task {
     reporter: Reporter,
     /// Why the last write failed, as it was logged.
     trouble: Option<String>,
+    /// Why the last Event was not made, as it was logged.
+    silenced: Option<String>,
 }
 
 impl Task {
@@ -90,9 +92,13 @@ impl Task {
                 note: news.note,
                 count: news.count,
             };
-            if let Err(why) = self.kubernetes.announce(&event).await {
-                tracing::debug!("no Event {} ({}): {why}", event.reason, event.note);
+            let result = self.kubernetes.announce(&event).await;
+            if let Err(why) = &result
+                && self.silenced.as_ref() != Some(why)
+            {
+                tracing::warn!("no Event {} ({}): {why}", event.reason, event.note);
             }
+            self.silenced = result.err();
         }
         Ok(())
     }

@@ -11,4 +11,5 @@ mod control;
 mod cordctl;
 mod fabric;
 mod peering;
+mod rights;
 mod services;

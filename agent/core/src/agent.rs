@@ -56,6 +56,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod tunnels;
+mod unwritten;
 mod wiring;
 
 pub use conditions::conditions;
@@ -120,11 +121,14 @@ impl Agent {
             Input::Datastore(events) => events.into_iter().for_each(|event| intake::event(self, event, now)),
             Input::Written { key, result } if key == own_node::key(&self.known.me.name) => {
                 self.own_node.finished(&result, now);
+                let _ = self.course.unwritten.finished(&key, &result, now);
                 if let Err(why) = result {
                     self.note(Note::NotWritten(why));
                 }
             }
             Input::Written { key, result } => {
+                let trouble = self.course.unwritten.finished(&key, &result, now);
+                trouble.into_iter().for_each(|why| self.note(Note::Unwritten(why)));
                 self.endpoints.handle(endpoints::Input::Written { key, result }, now);
             }
             Input::Read(state) => observe::read(self, *state, now),

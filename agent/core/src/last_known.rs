@@ -19,6 +19,8 @@ pub struct LastKnown {
     /// Told to the agent, and not said since.
     told: BTreeSet<Key>,
     live: BTreeSet<Kind>,
+    /// The datastore has said why these can't be had.
+    explained: BTreeSet<Kind>,
     /// There was no former run.
     is_first: bool,
     rejected: BTreeMap<String, Vec<Rejection>>,
@@ -58,6 +60,12 @@ impl LastKnown {
         WATCHED.into_iter().filter(move |kind| !live.contains(kind))
     }
 
+    /// Those of them of which it has said nothing at all.
+    pub fn silent(&self) -> impl Iterator<Item = Kind> + use<> {
+        let explained = self.explained.clone();
+        self.awaited().filter(move |kind| !explained.contains(kind))
+    }
+
     /// What the datastore says, as much of it as was waiting; returns what the agent is to hear.
     pub fn live(&mut self, batch: Vec<Event>) -> Vec<Event> {
         let mut out = Vec::with_capacity(batch.len());
@@ -76,6 +84,7 @@ impl LastKnown {
                     self.live.insert(*kind);
                 }
                 Event::Unavailable { kind, why } => {
+                    self.explained.insert(*kind);
                     out.extend(self.stand_in([*kind], why));
                     continue;
                 }
@@ -184,6 +193,15 @@ mod tests {
         assert_eq!(events[2], Event::InSync { kind: Kind::IpPool, from: Source::Snapshot });
         known.live(live());
         assert_eq!(known.live(vec![gone(Kind::FabricNode)]), [gone(Kind::FabricNode)]);
+    }
+
+    #[test]
+    fn of_a_kind_that_can_not_be_had_the_datastores_own_reason_stays() {
+        let mut known = snapshot();
+        known.live(vec![Event::Unavailable { kind: Kind::IpPool, why: "forbidden".into() }]);
+        assert!(known.awaited().any(|kind| kind == Kind::IpPool));
+        assert!(known.silent().all(|kind| kind != Kind::IpPool));
+        assert!(known.silent().any(|kind| kind == Kind::FabricNode));
     }
 
     #[test]

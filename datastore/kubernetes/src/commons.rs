@@ -43,6 +43,8 @@ pub struct CommonsError {
     pub conflict: bool,
     /// The server refuses what was asked, so another request may do.
     pub refused: bool,
+    /// There is no right to it.
+    pub denied: bool,
 }
 
 impl CommonsError {
@@ -51,7 +53,8 @@ impl CommonsError {
         move |failure| {
             let conflict = matches!(failure.code(), Some(404 | 409));
             let refused = matches!(failure.code(), Some(400 | 422));
-            Self { what, why: failure.words(), conflict, refused }
+            let denied = matches!(failure.code(), Some(401 | 403));
+            Self { what, why: failure.words(), conflict, refused, denied }
         }
     }
 }

@@ -43,15 +43,25 @@ impl Definitions {
                 }
             }
             // What was known of them is still the best there is.
-            Change::Away(why) => tracing::debug!("definitions of our kinds: {why}"),
+            Change::Away(_) => {}
         }
     }
 }
 
 /// Keeps up with the definitions for as long as the future is polled.
 pub(crate) async fn follow(server: Server, sender: watch::Sender<Definitions>) {
-    let mut replay = None;
+    let (mut replay, mut trouble) = (None, None);
     let say = move |change| {
+        match &change {
+            Change::InSync => trouble = None,
+            Change::Away(why) if trouble.as_ref() != Some(why) => {
+                tracing::warn!(
+                    "the definitions of our kinds can't be had: {why}; what goes with its definition counts as deleted"
+                );
+                trouble = Some(why.clone());
+            }
+            _ => {}
+        }
         sender.send_if_modified(|definitions| {
             let before = definitions.clone();
             definitions.take(change, &mut replay);

@@ -18,10 +18,10 @@
 //!   fields and status are not even read, and an object of which nothing else has changed is no news.
 //! * **Nothing is written without need**, and never twice.
 //!
-//! The rights needed: get, list and watch on each of our kinds, and create, patch and delete on those that are written;
-//! get and watch on the Secrets that are named; list and watch on Namespaces, on Pods (asked for with this node's name
-//! only), on Services and EndpointSlices, and on the own Node, and patch on its status; create and patch on
-//! NodeStatuses and Events. What [`Commons`] needs stands in docs/datastore.md.
+//! The rights needed: list and watch on each of our kinds, and get, create, patch and delete on those that are written;
+//! list and watch on the Secrets that are named, on Namespaces, on Pods (asked for with this node's name only), on
+//! Services and EndpointSlices, on the definitions of our kinds, and on the own Node, and patch on its status; create
+//! and patch on NodeStatuses and Events. What [`Commons`] needs stands in docs/datastore.md.
 #![warn(missing_docs)]
 
 mod commons;

@@ -12,8 +12,8 @@ use corduroy_api::{
     API_VERSION, Key, Kind, Metadata, Namespace, Pod, Rejection, Resource, Secret, SecretValue, Violations,
     Why,
 };
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 /// What we read of `metadata`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -298,8 +298,17 @@ fn field(field: &str, value: &str) -> String {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Page<T> {
     pub(crate) metadata: PageAbout,
-    #[serde(default = "Vec::new")]
+    /// A server that lists only the metadata of nothing says `null`.
+    #[serde(
+        default = "Vec::new",
+        deserialize_with = "or_nothing",
+        bound(deserialize = "T: Deserialize<'de>")
+    )]
     pub(crate) items: Vec<T>,
+}
+
+fn or_nothing<'de, D: Deserializer<'de>, T: Deserialize<'de>>(items: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(items)?.unwrap_or_default())
 }
 
 /// What a page says of itself.

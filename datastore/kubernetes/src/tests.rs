@@ -163,6 +163,17 @@ async fn a_server_without_streaming_lists_is_asked_for_pages_and_watched_from_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_may_be_listed_as_null() {
+    let (store, _) = Script::store(vec![
+        ("GET", REPLAY, 422, status(422, "Invalid", "sendInitialEvents: Forbidden", "")),
+        ("GET", LIST, 200, json!({ "metadata": { "resourceVersion": "7" }, "items": null }).to_string()),
+        ("GET", "&resourceVersion=7", 0, String::new()),
+    ]);
+    let mut watch = store.watch(&[Kind::IpPool]);
+    assert_eq!(told(&mut watch, 1).await, ["in sync"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_version_is_forgotten_everything_is_said_again_and_what_is_gone_goes() {
     let gone: Value = serde_json::from_str(&status(410, "Expired", "too old resource version", "")).unwrap();
     let (store, _) = Script::store(vec![

@@ -79,7 +79,9 @@ impl<'a> Writer<'a> {
             };
             let retry = match (&failure, wanted) {
                 (Failure::Silence(_), Some(wanted)) => return self.settle(wanted, &failure).await,
-                (Failure::Answer { code: 409, .. }, _) => self.newer_of_the_same(given).await,
+                (Failure::Answer { code: 409, .. }, _) => {
+                    self.newer_of_the_same(given).await.map_err(|failure| self.refused(&failure))?
+                }
                 _ => None,
             };
             version = retry.filter(|newer| *newer != version).ok_or_else(|| self.refused(&failure))?;
@@ -111,11 +113,13 @@ impl<'a> Writer<'a> {
     }
 
     /// The version of what stands there, if it says what watchers were told in the version `given`.
-    async fn newer_of_the_same(&self, given: &str) -> Option<String> {
-        let told = self.told.as_ref()?.list(self.key.kind).into_iter().find(|r| r.key() == self.key)?;
-        let stands = self.stands().await.ok()??;
-        let right = told.metadata().resource_version.as_deref() == Some(given) && same_words(&told, &stands);
-        stands.metadata().resource_version.clone().filter(|_| right)
+    async fn newer_of_the_same(&self, given: &str) -> Result<Option<String>, Failure> {
+        let told = self.told.as_ref().map(|hub| hub.list(self.key.kind)).unwrap_or_default();
+        let told = told.into_iter().find(|resource| resource.key() == self.key);
+        let is_given = |told: &Resource| told.metadata().resource_version.as_deref() == Some(given);
+        let Some(told) = told.filter(is_given) else { return Ok(None) };
+        let stands = self.stands().await?.filter(|stands| same_words(&told, stands));
+        Ok(stands.and_then(|stands| stands.metadata().resource_version.clone()))
     }
 
     /// After a write whose answer was lost: it was carried out if what stands there is what was written.

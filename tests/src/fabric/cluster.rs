@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Fabric, Segment};
+use super::{Fabric, Node, Segment};
 use crate::kube::{ControlPlane, Kubectl};
 use crate::process;
 
@@ -22,9 +22,9 @@ pub(super) struct Server {
 
 impl Server {
     #[track_caller]
-    fn start(fabric: &Fabric) -> Self {
+    fn start(fabric: &Fabric, flags: &[&str]) -> Self {
         let host = fabric.host("control", Segment::Outside, CONTROL);
-        let control = ControlPlane::on(&host, &Segment::Outside.v4(CONTROL));
+        let control = ControlPlane::on_with(&host, &Segment::Outside.v4(CONTROL), flags);
         let kubectl = control.kubectl();
         let base = process::workspace().join("manifests/base");
         kubectl.run(&format!("apply -k {}", base.join("crds").display()));
@@ -42,8 +42,15 @@ impl Fabric {
     #[track_caller]
     #[must_use]
     pub fn of_cluster(label: &str) -> Self {
+        Self::of_cluster_with(label, &[])
+    }
+
+    /// As [`Fabric::of_cluster`], with more flags for the API server.
+    #[track_caller]
+    #[must_use]
+    pub fn of_cluster_with(label: &str, flags: &[&str]) -> Self {
         let mut fabric = Self::new(label);
-        fabric.cluster = Some(Server::start(&fabric));
+        fabric.cluster = Some(Server::start(&fabric, flags));
         fabric
     }
 
@@ -61,9 +68,18 @@ impl Fabric {
         cluster.control.kubectl().clone()
     }
 
+    /// A node with its Node object, its agent not started yet; `more` is of the agent's configuration of
+    /// `datastore.kubernetes`.
+    #[track_caller]
+    pub fn registered(&self, label: &str, segment: Segment, n: u8, more: &str) -> Node {
+        let cluster = self.cluster.as_ref().unwrap_or_else(|| panic!("this fabric is of no cluster"));
+        self.register(label, segment, n);
+        self.member(self.host(label, segment, n), label, &cluster.kubeconfig, more)
+    }
+
     /// The Node object of host `n` of `segment`, as kubelet would make it.
     #[track_caller]
-    pub(super) fn register(&self, name: &str, segment: Segment, n: u8) {
+    pub fn register(&self, name: &str, segment: Segment, n: u8) {
         let kubectl = self.kubectl();
         let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": {
             "kubernetes.io/hostname": name, "topology.kubernetes.io/zone": segment.name(),

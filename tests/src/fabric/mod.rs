@@ -136,13 +136,9 @@ impl Fabric {
     /// A node, number `n` of `segment`, its agent not started yet.
     #[track_caller]
     pub fn node(&self, label: &str, segment: Segment, n: u8) -> Node {
-        let host = self.host(label, segment, n);
         match &self.cluster {
-            Some(cluster) => {
-                self.register(label, segment, n);
-                self.member(host, label, &cluster.kubeconfig, "")
-            }
-            None => Node::new(host, label, &self.store),
+            Some(_) => self.registered(label, segment, n, ""),
+            None => Node::new(self.host(label, segment, n), label, &self.store),
         }
     }
 

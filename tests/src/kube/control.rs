@@ -64,6 +64,8 @@ pub struct ControlPlane {
     address: String,
     pki: Pki,
     kubectl: Kubectl,
+    /// What the API server is told beside the usual.
+    flags: Vec<String>,
     /// What it stands on when nobody else brought the host.
     _alone: Option<Topology>,
 }
@@ -86,7 +88,15 @@ impl ControlPlane {
     #[track_caller]
     #[must_use]
     pub fn on(host: &Namespace, address: &str) -> Self {
+        Self::on_with(host, address, &[])
+    }
+
+    /// As [`Self::on`], with more flags for the API server.
+    #[track_caller]
+    #[must_use]
+    pub fn on_with(host: &Namespace, address: &str, flags: &[&str]) -> Self {
         let mut control = Self::prepare(host, address);
+        control.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         control.start(Part::Etcd);
         control.start(Part::ApiServer);
         control.ready();
@@ -111,7 +121,7 @@ impl ControlPlane {
         let kubectl = Kubectl::new(host, &pki.kubeconfig("admin", &url));
         host.file("audit.yaml", AUDIT);
         let (host, address) = (host.clone(), address.to_owned());
-        Self { running: BTreeMap::new(), host, address, pki, kubectl, _alone: None }
+        Self { running: BTreeMap::new(), host, address, pki, kubectl, flags: Vec::new(), _alone: None }
     }
 
     /// Where it runs.
@@ -279,6 +289,7 @@ impl ControlPlane {
             "--max-mutating-requests-inflight=800",
         ];
         all.extend(fixed.map(str::to_owned));
+        all.extend(self.flags.iter().cloned());
         all
     }
 

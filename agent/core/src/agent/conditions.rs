@@ -26,6 +26,9 @@ pub fn conditions(agent: &Agent) -> Vec<Condition> {
     for (key, refusal) in agent.reconciler().refusals() {
         out.push(condition(Severity::Error, format!("{key:?}"), refusal.error.to_string()));
     }
+    for (key, why) in agent.course.unwritten.iter() {
+        out.push(condition(Severity::Error, key.to_string(), why));
+    }
     for bad in known.me.member.marks().into_iter().flat_map(Marks::bad) {
         out.push(condition(Severity::Error, format!("Node/{}", known.me.name), bad.to_string()));
     }

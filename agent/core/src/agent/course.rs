@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::reading::Reading;
+use super::unwritten::Unwritten;
 
 /// How far things are.
 #[derive(Debug, Default)]
@@ -20,4 +21,5 @@ pub(super) struct Course {
     /// Next hops whose routes may go another way.
     pub(super) hops: BTreeSet<IpAddr>,
     pub(super) noted: BTreeSet<String>,
+    pub(super) unwritten: Unwritten,
 }

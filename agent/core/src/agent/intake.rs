@@ -27,6 +27,7 @@ use crate::reconcile::Reconciler;
 /// The datastore says this.
 pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
     let Changed::Resource(key) = agent.known.model.apply(event) else { return };
+    agent.course.unwritten.seen(&key);
     if touches_sessions(&key) {
         agent.sessions.model_changed();
     }

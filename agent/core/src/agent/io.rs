@@ -131,6 +131,8 @@ pub enum Note {
     Swept(usize),
     /// The datastore did not take our FabricNode.
     NotWritten(WriteError),
+    /// The datastore did not take something else of ours.
+    Unwritten(WriteError),
     /// A tunnel device gets this address.
     TunnelAddress(LinkName, std::net::IpAddr),
     /// A tunnel device gets no address, and why.
@@ -156,6 +158,7 @@ impl Note {
             | Self::NameTaken { .. }
             | Self::Removed(_)
             | Self::NotWritten(_)
+            | Self::Unwritten(_)
             | Self::Refused(_)
             | Self::Repairing(_)
             | Self::Journal(_)
@@ -202,6 +205,7 @@ impl fmt::Display for Note {
             }
             Self::Swept(n) => write!(f, "{n} routes of a former run were let go"),
             Self::NotWritten(why) => write!(f, "own FabricNode not written: {why}; trying again"),
+            Self::Unwritten(why) => write!(f, "{why}; trying again"),
             Self::TunnelAddress(dev, addr) => write!(f, "{dev} gets {addr}"),
             Self::NoTunnelAddress(dev, why) => write!(f, "{dev} gets no address: {why}"),
             Self::Announced(net, true) => write!(f, "{net} forwards and is announced"),

@@ -167,7 +167,7 @@ async fn nothing_may_be_listed_as_null() {
     let (store, _) = Script::store(vec![
         ("GET", REPLAY, 422, status(422, "Invalid", "sendInitialEvents: Forbidden", "")),
         ("GET", LIST, 200, json!({ "metadata": { "resourceVersion": "7" }, "items": null }).to_string()),
-        ("GET", "&resourceVersion=7", 0, String::new()),
+        ("GET", "&resourceVersion=7", 200, String::new()),
     ]);
     let mut watch = store.watch(&[Kind::IpPool]);
     assert_eq!(told(&mut watch, 1).await, ["in sync"]);

@@ -83,6 +83,8 @@ fn a_block_that_is_announced_keeps_everything_of_its_node_even_by_a_part_of_it()
     known.learned.apply(&change("10.3.0.7/32", &["192.0.2.250"]));
     let mut gone = Gone::new(PATIENCE);
     assert_eq!(gone.absent(&seen(&known, &nodes(&["a", "b"]))), []);
+    testing::put(&mut known, [testing::block("10.3.1.0/26", "c")]);
+    assert_eq!(gone.absent(&seen(&known, &nodes(&["a", "b"]))), [], "one of its blocks is enough");
     known.learned.apply(&change("10.3.0.7/32", &[]));
     known.learned.apply(&change("10.3.0.64/26", &["192.0.2.250"]));
     assert_eq!(gone.absent(&seen(&known, &nodes(&["a", "b"]))), [owner("c")], "its neighbour");

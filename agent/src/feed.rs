@@ -113,23 +113,23 @@ impl Feeder {
         let mut waits = had_its_time || Instant::now() < patience;
         loop {
             let event = tokio::select! {
-                           event = watch.next() => event,
-                           () = sleep_until(patience), if waits => {
-                               waits = false;
-            let silent = known.silent();
-                               if self.tell(known.stand_in(silent, "no answer from the datastore")).await.is_none() {
-                                   return;
-                               }
-                               continue;
-                           }
-                           () = sleep_until(save_at.unwrap_or_else(Instant::now)), if save_at.is_some() => {
-                               save_at = None;
-                               let started = Instant::now();
-                               self.save(&known).await;
-                               settle = (started.elapsed() * REST).clamp(SETTLE, LONGEST);
-                               continue;
-                           }
-                       };
+                event = watch.next() => event,
+                () = sleep_until(patience), if waits => {
+                    waits = false;
+                    let silent = known.silent();
+                    if self.tell(known.stand_in(silent, "no answer from the datastore")).await.is_none() {
+                        return;
+                    }
+                    continue;
+                }
+                () = sleep_until(save_at.unwrap_or_else(Instant::now)), if save_at.is_some() => {
+                    save_at = None;
+                    let started = Instant::now();
+                    self.save(&known).await;
+                    settle = (started.elapsed() * REST).clamp(SETTLE, LONGEST);
+                    continue;
+                }
+            };
             let mut batch = vec![event];
             batch.extend(std::iter::from_fn(|| watch.try_next()));
             let events = known.live(batch);

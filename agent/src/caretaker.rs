@@ -256,11 +256,16 @@ impl Caretaker {
             Wish::Mark => self.election.mark(now()),
             Wish::Derive => self.make_pools().await?,
         }
-        self.look_round(true).await?;
+        // Whether that works or not: what nodes that are gone have left is another matter.
+        let said = match self.look_round(true).await {
+            Err(Broken::Failed(error)) => Err(error),
+            result => Ok(result?),
+        };
         match outlook.seen {
-            Some(seen) if seen.is_quiet() => self.free(seen).await,
-            _ => Ok(()),
+            Some(seen) if seen.is_quiet() => self.free(seen).await?,
+            _ => {}
         }
+        Ok(said?)
     }
 
     /// Makes the pools of a new cluster.

@@ -45,12 +45,17 @@ impl Caretaker {
         }
         let conditions = &mut self.term.conditions;
         let news = conditions.sayings.look(conditions.judged.clone(), usage);
+        let mut failed = None;
         for (kind, judgements) in news {
-            self.have_say(kind, judgements).await?;
+            // A right that is missing for one kind keeps no other from saying how it stands.
+            match self.have_say(kind, judgements).await {
+                Err(Broken::Failed(error)) => failed = Some(error),
+                result => result?,
+            }
         }
         let not_in_force = self.term.conditions.sayings.not_in_force();
         self.tally.note(|counts| counts.not_in_force = not_in_force);
-        Ok(())
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Has resources of a kind say this of themselves.

@@ -4,6 +4,7 @@
 mod addresses;
 mod admission;
 mod caretaker;
+mod clock;
 mod cluster;
 mod command;
 mod conditions;

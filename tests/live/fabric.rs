@@ -28,9 +28,13 @@ struct Two {
 impl Two {
     /// In one rack, or one in each.
     fn new(label: &str, other: Segment) -> Self {
+        Self::with(label, other, SHORT)
+    }
+
+    fn with(label: &str, other: Segment, settings: &str) -> Self {
         let fabric = Fabric::new(label);
         fabric.pools("vxlanMode");
-        fabric.put("bgp", SHORT);
+        fabric.put("bgp", settings);
         let mut nodes = [fabric.node("n1", Segment::A, 11), fabric.node("n2", other, 12)];
         nodes.iter_mut().for_each(Node::launch);
         nodes.iter_mut().for_each(Node::ready);

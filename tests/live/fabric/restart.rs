@@ -4,8 +4,9 @@ use corduroy_tests::daemons::{Bird, Daemon, holds_exactly};
 use corduroy_tests::eventually;
 use corduroy_tests::fabric::{Fabric, Segment};
 use corduroy_tests::probe::Ping;
+use rustix::process::Signal;
 
-use super::{PATIENCE, Two, bird_has_the_blocks, bird_is_up, converged, marked, no_loss, peers, tor};
+use super::{PATIENCE, SHORT, Two, bird_has_the_blocks, bird_is_up, converged, marked, no_loss, peers, tor};
 
 /// Both nodes in turn, by `end` and a new start.
 fn restart_each(mut two: Two, what: &str, end: fn(&mut corduroy_tests::fabric::Node)) {
@@ -39,6 +40,31 @@ fn a_killed_agent_and_its_successor_lose_no_packet_in_a_tunnel() {
 #[test]
 fn a_planned_restart_loses_no_packet() {
     restart_each(Two::new("planned", Segment::B), "SIGTERM and start", corduroy_tests::fabric::Node::stop);
+}
+
+/// As a virtual machine that was paused, but for its kernel.
+#[test]
+fn an_agent_that_was_stopped_for_longer_than_the_hold_time_goes_on_by_itself_and_no_packet_is_lost() {
+    let settings = SHORT.replace("RestartTime: 5s", "RestartTime: 120s");
+    let mut two = Two::with("paused", Segment::A, &settings);
+    two.nodes.iter().for_each(converged);
+    let pings = two.pings();
+    let [paused, other] = &mut two.nodes;
+    let before = paused.status().unwrap()["uptime"].as_u64();
+    paused.agent().signal(Signal::STOP);
+    eventually(PATIENCE, || match other.ctl("peers -o json")? {
+        peers if peers.contains("Established") => Err(peers),
+        _ => Ok(()),
+    });
+    marked(&pings);
+    paused.agent().signal(Signal::CONT);
+    [&*paused, &*other].into_iter().for_each(converged);
+    marked(&pings);
+    no_loss(pings, "a pause of an agent");
+    let status = paused.status().unwrap();
+    assert_eq!(status["conditions"], serde_json::json!([]));
+    assert_eq!(status["kernel"]["repaired"], 0, "{status}");
+    assert!(status["uptime"].as_u64() > before, "it is the same agent");
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! Host number n of a rack has the addresses `10.1.<rack>.n` and `fd00:1:<rack>::n`; the router is number 1 of each.
 //! Pods live in 10.244.0.0/16 and fd00:244::/112, cut into the blocks of the pool that the test puts.
 
+mod clock;
 mod cluster;
 mod node;
 mod pod;

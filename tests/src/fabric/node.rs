@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::clock;
 use crate::cni::Call;
 use crate::process::{self, Process};
 use crate::{Namespace, eventually};
@@ -18,6 +19,8 @@ pub struct Node {
     config: PathBuf,
     run: PathBuf,
     agent: Option<Process>,
+    /// What its agent's wall clock goes by, where that is not this machine's.
+    clock: Option<PathBuf>,
 }
 
 impl Node {
@@ -40,7 +43,7 @@ impl Node {
             host.dir().join("state").display(),
         );
         let config = host.file("agent.yaml", &text);
-        Self { host, name: name.to_owned(), config, run, agent: None }
+        Self { host, name: name.to_owned(), config, run, agent: None, clock: None }
     }
 
     /// Its namespace.
@@ -88,7 +91,18 @@ impl Node {
     pub fn launch(&mut self) {
         let mut command = Command::new(process::binary("corduroy-agent"));
         command.arg("--config").arg(&self.config);
+        if let Some(clock) = &self.clock {
+            clock::go_by(&mut command, clock);
+        }
         self.agent = Some(Process::spawn(&self.host, "corduroy-agent", command));
+    }
+
+    /// Sets the wall clock of the agent, of one that runs too: so much off this machine's (`+6h`, `-90m`). The first
+    /// call is before the agent is launched.
+    #[track_caller]
+    pub fn set_clock(&mut self, offset: &str) {
+        assert!(self.clock.is_some() || self.agent.is_none(), "{} runs by this machine's clock", self.name);
+        self.clock = Some(clock::set(&self.host, offset));
     }
 
     /// Waits until the agent could wire a pod, as the plugin's STATUS says it.

@@ -12,6 +12,8 @@ use super::workload::{PORT, Pod, Workload, url};
 
 const PACE: Duration = Duration::from_millis(10);
 const STREAM_PORT: u16 = 7100;
+/// For how many packets of the ping the API server is away: two minutes.
+const AWAY: u32 = 12_000;
 /// Between pods that talk all the time.
 const BACK: Duration = Duration::from_secs(60);
 
@@ -37,6 +39,11 @@ impl Traffic {
         traffic
     }
 
+    /// The number of the latest packet. One is sent each `PACE` and not sooner.
+    fn sent(&self) -> u32 {
+        self.pings.iter().map(Ping::sent).min().unwrap_or_default()
+    }
+
     /// Nothing was lost up to now, and it still flows.
     #[track_caller]
     fn goes_on(&self, through: &str) {
@@ -56,7 +63,7 @@ pub(super) fn everything_happens(world: &mut Workload) {
     traffic.goes_on("a rolling upgrade");
     an_agent_is_killed(world);
     traffic.goes_on("kill -9 of an agent");
-    the_api_server_goes_away(world, server);
+    the_api_server_goes_away(world, server, &traffic);
     traffic.goes_on("the loss of the API server");
     etcd_goes_away(world);
     traffic.goes_on("the loss of etcd");
@@ -119,9 +126,10 @@ fn interfaces(node: &Machine) -> Result<usize, String> {
     Ok(node.run("ip -oneline link")?.lines().filter(|line| line.contains(": cord")).count())
 }
 
-/// For as long as it takes to start two pods, stop one and restart the agent without it: some 20 to 30 s.
-fn the_api_server_goes_away(world: &mut Workload, server: &Pod) {
+/// For two minutes, in which pods start and stop, and the agent restarts.
+fn the_api_server_goes_away(world: &mut Workload, server: &Pod, traffic: &Traffic) {
     world.cluster.control().kill(Part::ApiServer);
+    let until = traffic.sent() + AWAY;
     let node = world.cluster.node("n1");
     let before = interfaces(node).unwrap();
     let target = url(&server.addresses[0], PORT);
@@ -139,11 +147,23 @@ fn the_api_server_goes_away(world: &mut Workload, server: &Pod) {
     });
     node.static_pod("second", Some(&asking("second", &target)));
     eventually(PATIENCE, || answered("second"));
-    node.static_pod("first", None);
-    eventually(PATIENCE, || match interfaces(node)? {
-        now if now == before + 1 => Ok(()),
-        now => Err(format!("{now} pods on n1, {before} before and one more since")),
-    });
+    let remove = |name: &str, left: usize| {
+        node.static_pod(name, None);
+        eventually(PATIENCE, || match interfaces(node)? {
+            now if now == before + left => Ok(()),
+            now => Err(format!("{now} pods on n1, {before} before and {left} more since")),
+        });
+    };
+    remove("first", 1);
+    let mut more = 0;
+    while traffic.sent() < until {
+        more += 1;
+        let name = format!("more-{more}");
+        node.static_pod(&name, Some(&asking(&name, &target)));
+        eventually(PATIENCE, || answered(&name));
+        remove(&name, 1);
+    }
+    println!("two minutes without the API server: {} pods started and {} stopped", more + 2, more + 1);
     assert!(world.cluster.control().healthy().is_err(), "the API server was away all the time");
     world.cluster.control().start(Part::ApiServer);
     world.cluster.control().ready();

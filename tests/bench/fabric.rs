@@ -1,6 +1,7 @@
 //! What a fabric costs when nothing happens, and what it costs a stream that crosses it.
 //!
 //! `idle`: three nodes in two racks with two pods each, everything settled; then nothing changes for half a minute.
+//! `join`: a fourth node of a cluster, from the start of its agent until its pod hears those of all others.
 //! `forward`: iperf3 from a pod to a pod on another node of the rack, against namespaces wired and routed by hand, with
 //! connection tracking and no address translation on both.
 
@@ -47,6 +48,39 @@ pub fn idle(_: &str) -> Vec<Figure> {
     vec![
         Figure::new("CPU", Unit::Percent, 100.0 * spent / seconds / 3.0),
         Figure::new("peak memory", Unit::Mebibytes, memory),
+    ]
+}
+
+const POOL: &str = "
+apiVersion: corduroy.dev/v1alpha1
+kind: IPPool
+metadata: {name: pods}
+spec: {cidr: 10.244.0.0/16, vxlanMode: CrossSubnet}
+";
+
+/// Two nodes in each rack at last, so that the new one is reached by wire and by tunnel.
+pub fn join(_: &str) -> Vec<Figure> {
+    let fabric = Fabric::of_cluster("bench");
+    fabric.kubectl().apply(POOL);
+    let places = [("n1", Segment::A, 11), ("n2", Segment::A, 12), ("n3", Segment::B, 13)];
+    let mut nodes = places.map(|(name, segment, n)| fabric.node(name, segment, n));
+    nodes.iter_mut().for_each(Node::launch);
+    nodes.iter_mut().for_each(Node::ready);
+    let pods = nodes.each_ref().map(|node| fabric.pod(node, &format!("pod-{}", node.name())));
+    let mut late = fabric.node("n4", Segment::B, 14);
+    let start = Instant::now();
+    late.launch();
+    late.ready();
+    let ready = start.elapsed().as_secs_f64();
+    let pod = fabric.pod(&late, "pod-n4");
+    let ping = format!("ping -n -c 1 -W 1 {}", pod.address(false));
+    for other in &pods {
+        eventually(PATIENCE, || other.inside().try_run(&ping).map(drop));
+    }
+    let reached = start.elapsed().as_secs_f64();
+    vec![
+        Figure::new("ready for pods", Unit::Seconds, ready),
+        Figure::new("its pod reached from everywhere", Unit::Seconds, reached),
     ]
 }
 

@@ -70,6 +70,13 @@ const SCENARIOS: &[Scenario] = &[
         run: pods::crowd,
     },
     Scenario {
+        name: "join",
+        what: "a fourth node of a cluster, from the start of its agent",
+        contenders: &["corduroy"],
+        packages: &[],
+        run: fabric::join,
+    },
+    Scenario {
         name: "idle",
         what: "three nodes in two racks with two pods each, 30 s in which nothing happens",
         contenders: &["corduroy"],

@@ -17,7 +17,7 @@ packages=(
     valgrind faketime
 )
 # to run containers, and to go with them into images; to make certificates
-[ "${1:-}" != kube ] || packages+=(containerd curl dash openssl runc)
+[ "${1:-}" != kube ] || packages+=(containerd curl dash iptables openssl runc)
 
 say() { printf 'setup: %s\n' "$*"; }
 

@@ -1,5 +1,6 @@
 //! Who reaches whom, and as whom.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use corduroy_tests::fabric::Segment;
@@ -8,9 +9,11 @@ use corduroy_tests::probe::Echo;
 use corduroy_tests::{Namespace, eventually};
 
 use super::WITH_PORTMAP;
-use super::workload::{HOST_PORT, NODE_PORT, PORT, Pod, Workload, strings, url};
+use super::workload::{HOST_PORT, NATIVE_PORT, NODE_PORT, PORT, Pod, Workload, strings, url};
 
 const ECHO: u16 = 7000;
+/// So often that each of three endpoints has very likely been chosen.
+const ASKED: usize = 10;
 /// Pods take the change of a pool within moments; a busy machine takes longer.
 const SOON: Duration = Duration::from_secs(60);
 
@@ -61,7 +64,7 @@ fn services_and_nodes(world: &Workload, client: &Pod) {
     let mut urls: Vec<_> = addresses.iter().map(|a| format!("{}/hostname", url(a, 80))).collect();
     urls.push("http://server.default.svc.cluster.local/hostname".to_owned());
     for node in world.cluster.nodes() {
-        urls.extend(node.addresses().map(|address| format!("{}/hostname", url(address, NODE_PORT))));
+        urls.extend(node.addresses().map(|address| format!("{}/hostname", url(address, NATIVE_PORT))));
     }
     urls.push("https://kubernetes.default/readyz".to_owned());
     let answers = eventually(PATIENCE, || world.ask(client, &urls));
@@ -92,14 +95,7 @@ pub(super) fn the_outside_reaches_pods(world: &Workload) {
     for (target, node) in targets.iter().zip(&node) {
         seen_as(world, client, target, node);
     }
-    for name in WITH_PORTMAP {
-        let server = &servers.get(name).unwrap().name;
-        let curl = format!(
-            "curl -gsS --max-time 5 {}/hostname",
-            url(world.cluster.node(name).addresses()[0], HOST_PORT)
-        );
-        assert_eq!(&eventually(PATIENCE, || outside.try_run(&curl)), server, "the host port of {name}");
-    }
+    ports_of_nodes(world, &outside, &servers);
     for pool in ["default-ipv4", "default-ipv6"] {
         world
             .kubectl
@@ -112,6 +108,29 @@ pub(super) fn the_outside_reaches_pods(world: &Workload) {
         let curl = format!("curl -gsS --max-time 5 {}/hostname", url(own, PORT));
         assert_eq!(eventually(SOON, || outside.try_run(&curl)), client.name, "from outside to {own}");
     }
+}
+
+/// A pod's own port of its node, and the port of every node that leads to the Service, whose pod may be another node's:
+/// by kube-proxy in both of its modes.
+fn ports_of_nodes(world: &Workload, outside: &Namespace, servers: &BTreeMap<String, Pod>) {
+    let ask = |address: &str, port: u16| {
+        let curl = format!("curl -gsS --max-time 5 {}/hostname", url(address, port));
+        eventually(PATIENCE, || outside.try_run(&curl))
+    };
+    for node in world.cluster.nodes() {
+        for address in node.addresses() {
+            if WITH_PORTMAP.contains(&node.name()) {
+                let server = &servers[node.name()].name;
+                assert_eq!(&ask(address, HOST_PORT), server, "the host port at {address}");
+            }
+            for _ in 0..ASKED {
+                let answer = ask(address, NODE_PORT);
+                assert!(servers.values().any(|server| server.name == answer), "{answer} at {address}");
+            }
+        }
+    }
+    let rules = world.cluster.node("n3").run("iptables-save -t nat").unwrap();
+    assert!(rules.contains("KUBE-SERVICES"), "kube-proxy of n3 writes no iptables rules: {rules}");
 }
 
 /// The router learns the way to a pod, by hand.

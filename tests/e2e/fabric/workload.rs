@@ -10,8 +10,10 @@ use serde_json::Value;
 /// A pod's own port, and the node's port that leads to it.
 pub(super) const PORT: u16 = 8080;
 pub(super) const HOST_PORT: u16 = 8088;
+/// The port of every node that leads to the Service.
+pub(super) const NODE_PORT: u16 = 30080;
 /// The port of the pods in the nodes' own networks.
-pub(super) const NODE_PORT: u16 = 9080;
+pub(super) const NATIVE_PORT: u16 = 9080;
 
 /// Three pods on every node (a server, another, one in the node's network), and a Service before the first.
 fn pods() -> String {
@@ -53,21 +55,25 @@ spec:
     let sets = [
         set("server", "", PORT, &host_port),
         set("client", "", PORT, ""),
-        set("native", "hostNetwork: true", NODE_PORT, ""),
+        set("native", "hostNetwork: true", NATIVE_PORT, ""),
     ];
-    let service = "
+    let service = format!(
+        "
 apiVersion: v1
 kind: Service
 metadata:
   name: server
 spec:
+  type: NodePort
   ipFamilyPolicy: RequireDualStack
-  selector: {app: server}
+  selector: {{app: server}}
   ports:
   - port: 80
-    targetPort: 8080
-";
-    sets.concat() + service
+    targetPort: {PORT}
+    nodePort: {NODE_PORT}
+"
+    );
+    sets.concat() + &service
 }
 
 /// A pod that runs.

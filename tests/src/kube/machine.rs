@@ -14,6 +14,8 @@ use crate::{Namespace, wait_for};
 const INIT: &str = include_str!("node.sh");
 const CONTAINERD: &str = include_str!("../../kube/containerd.toml");
 const KUBELET: &str = include_str!("../../kube/kubelet.yaml");
+/// The node whose kube-proxy writes iptables rules. Those of all others write nftables.
+const IPTABLES: &str = "n3";
 const PROXY: &str = include_str!("../../kube/kube-proxy.yaml");
 
 /// A node. Dropping it pulls the plug; its disk goes with the cluster.
@@ -77,7 +79,9 @@ impl Machine {
         let zone = format!("topology.kubernetes.io/zone={}", self.segment().name());
         let flags = format!("--node-ip={} --node-labels={zone} --v=2\n", self.addresses.join(","));
         self.configure("kubelet.flags", &flags);
-        self.configure("kube-proxy.yaml", &PROXY.replace("@CIDRS@", &CLUSTER_CIDRS.join(",")));
+        let mode = if self.name() == IPTABLES { "iptables" } else { "nftables" };
+        let proxy = PROXY.replace("@MODE@", mode).replace("@CIDRS@", &CLUSTER_CIDRS.join(","));
+        self.configure("kube-proxy.yaml", &proxy);
         self.configure("resolv.conf", "");
     }
 

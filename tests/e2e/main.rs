@@ -11,6 +11,7 @@ mod conditions;
 mod control;
 mod cordctl;
 mod fabric;
+mod moves;
 mod peering;
 mod rights;
 mod services;

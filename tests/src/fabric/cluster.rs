@@ -77,6 +77,15 @@ impl Fabric {
         self.member(self.host(label, segment, n), label, &cluster.kubeconfig, more)
     }
 
+    /// The machine of a node whose agent has ended, under another name: with its Node object, and with all that is on
+    /// its disk.
+    #[track_caller]
+    pub fn renamed(&self, node: &Node, name: &str, segment: Segment, n: u8) -> Node {
+        let cluster = self.cluster.as_ref().unwrap_or_else(|| panic!("this fabric is of no cluster"));
+        self.register(name, segment, n);
+        self.member(node.host().clone(), name, &cluster.kubeconfig, "")
+    }
+
     /// The Node object of host `n` of `segment`, as kubelet would make it.
     #[track_caller]
     pub fn register(&self, name: &str, segment: Segment, n: u8) {

@@ -13,7 +13,7 @@ use corduroy_tests::kube::Etcd as Server;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::world::{state, version};
+use crate::world::{all_that_happened, state, version};
 
 /// Runs a test where an etcd is, with a runtime there.
 fn on_etcd(label: &str, secure: bool, test: impl FnOnce(&mut Server, &Runtime) + Send) {
@@ -93,16 +93,7 @@ fn an_etcd_that_goes_and_returns_costs_a_watcher_nothing_but_time_even_when_it_h
         server.ask("/v3/kv/compaction", &json!({ "revision": revision, "physical": true })).unwrap();
         server.kill();
         server.listen(2379);
-        let (mut second, mut gone, mut synced) = (false, false, false);
-        runtime.block_on(until(&mut watch, "all that happened meanwhile", |event| {
-            match event {
-                Event::Gone(key) if key.name == "doomed" => gone = true,
-                Event::Gone(key) => panic!("{key} went although it is there"),
-                Event::InSync { .. } => synced = true,
-                event => second |= cidr_of(event).as_deref() == Some("10.2.0.0/16"),
-            }
-            (second && gone && synced).then_some(())
-        }));
+        runtime.block_on(all_that_happened(&mut watch));
         let there = runtime.block_on(store.list(Kind::IpPool)).unwrap();
         assert_eq!(there.len(), 2);
         runtime.block_on(async {

@@ -8,7 +8,9 @@ use corduroy_datastore_contract::{cidr_of, pool_text, resource, until};
 use corduroy_tests::eventually;
 use corduroy_tests::kube::{ControlPlane, PATIENCE, Part};
 
-use crate::world::{KINDS, client, established, known, on_control_plane, shipped, state, version};
+use crate::world::{
+    KINDS, all_that_happened, client, established, known, on_control_plane, shipped, state, version,
+};
 
 fn install(control: &ControlPlane) {
     control.kubectl().run("create namespace corduroy");
@@ -49,16 +51,7 @@ fn an_api_server_that_dies_and_returns_costs_a_watcher_nothing_but_time() {
         control.start(Part::ApiServer);
         control.ready();
         control.kubectl().apply(&pool_text("second", "10.2.0.0/16"));
-        let (mut second, mut gone, mut synced) = (false, false, false);
-        runtime.block_on(until(&mut watch, "all that happened meanwhile", |event| {
-            match event {
-                Event::Gone(key) if key.name == "doomed" => gone = true,
-                Event::Gone(key) => panic!("{key} went although it is there"),
-                Event::InSync { .. } => synced = true,
-                event => second |= cidr_of(event).as_deref() == Some("10.2.0.0/16"),
-            }
-            (second && gone && synced).then_some(())
-        }));
+        runtime.block_on(all_that_happened(&mut watch));
     });
 }
 

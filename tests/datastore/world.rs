@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use corduroy_api::{Event, Kind, Version};
 use corduroy_datastore::Watch;
-use corduroy_datastore_contract::until;
+use corduroy_datastore_contract::{cidr_of, until};
 use corduroy_datastore_kubernetes::{Access, Kubernetes};
 use corduroy_tests::kube::{ControlPlane, Kubectl, PATIENCE};
 use corduroy_tests::{eventually, process};
@@ -99,4 +99,19 @@ pub(crate) async fn state(watch: &mut Watch, kind: Kind, available: bool) -> Str
 /// No version in particular.
 pub(crate) fn version(resource: &corduroy_api::Resource) -> Version {
     Version(resource.metadata().resource_version.clone().unwrap())
+}
+
+/// Behind the watcher's back the pool `doomed` went and 10.2.0.0/16 came; it hears of both, and of no other loss.
+pub(crate) async fn all_that_happened(watch: &mut Watch) {
+    let (mut second, mut gone, mut synced) = (false, false, false);
+    until(watch, "all that happened meanwhile", |event| {
+        match event {
+            Event::Gone(key) if key.name == "doomed" => gone = true,
+            Event::Gone(key) => panic!("{key} went although it is there"),
+            Event::InSync { .. } => synced = true,
+            event => second |= cidr_of(event).as_deref() == Some("10.2.0.0/16"),
+        }
+        (second && gone && synced).then_some(())
+    })
+    .await;
 }

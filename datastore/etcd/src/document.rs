@@ -88,11 +88,6 @@ pub(crate) fn written(resource: &Resource) -> Result<String, String> {
     resource.to_yaml().map_err(|error| error.to_string())
 }
 
-/// Do they say the same, whatever state they are in?
-pub(crate) fn same_words(a: &Resource, b: &Resource) -> bool {
-    a.clone().at_version(String::new()) == b.clone().at_version(String::new())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +114,7 @@ mod tests {
         let secret = Resource::Secret(Arc::new(Secret::new("bgp", data).unwrap()));
         let text = written(&secret).unwrap();
         let again = read(Kind::Secret, "/corduroy/secrets/", &at("secrets/bgp", &text)).unwrap();
-        assert!(same_words(&again, &secret));
+        assert!(again.same_words(&secret));
     }
 
     #[test]

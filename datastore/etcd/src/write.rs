@@ -24,7 +24,7 @@ pub(crate) async fn write(client: &Client, folder: &str, write: Write) -> Result
             // What stands there already is not written again: nobody needs to hear of it.
             if let Ok(Some(stands)) = writer.stands().await
                 && stands.metadata().resource_version.as_ref() == Some(&given)
-                && document::same_words(&stands, &resource)
+                && stands.same_words(&resource)
             {
                 return Ok(Version(given));
             }
@@ -85,7 +85,7 @@ impl Writer<'_> {
         };
         if let (Failure::Silence(_), Some(wanted)) = (&failure, wanted)
             && let Ok(Some(stands)) = self.stands().await
-            && document::same_words(&stands, wanted)
+            && stands.same_words(wanted)
             && let Some(version) = &stands.metadata().resource_version
         {
             return Ok(Ok(Version(version.clone())));

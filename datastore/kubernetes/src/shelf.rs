@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use corduroy_api::{Event, Key, Kind, Resource, Source};
+use corduroy_api::{Event, Key, Kind, Source};
 use corduroy_datastore::Hub;
 
 use crate::object::Readable;
@@ -109,7 +109,7 @@ impl Shelf {
             Ok(resource) => {
                 let mended = self.rejected.remove(name);
                 self.hub.update(|known, events| {
-                    if known.get(&resource.key()).is_none_or(|old| !same_words(old, &resource)) {
+                    if known.get(&resource.key()).is_none_or(|old| !old.same_words(&resource)) {
                         events.push(Event::Put(resource));
                     }
                     if mended {
@@ -158,10 +158,4 @@ impl Shelf {
     fn source(&self, name: &str) -> String {
         Key::new(self.kind, name).to_string()
     }
-}
-
-/// Do they say the same? A version is made anew by every write to an object, also to its status.
-pub(crate) fn same_words(a: &Resource, b: &Resource) -> bool {
-    let version = b.metadata().resource_version.clone().unwrap_or_default();
-    a.clone().at_version(version) == *b
 }

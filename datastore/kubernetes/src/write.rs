@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 
 use crate::object::{About, Collection, CoreSecret, Custom, Readable, Scope, encoded};
 use crate::server::{Call, Failure, Server};
-use crate::shelf::same_words;
 
 /// How often a write is made anew on a version that differs only in its status.
 const TRIES: usize = 4;
@@ -118,7 +117,7 @@ impl<'a> Writer<'a> {
         let told = told.into_iter().find(|resource| resource.key() == self.key);
         let is_given = |told: &Resource| told.metadata().resource_version.as_deref() == Some(given);
         let Some(told) = told.filter(is_given) else { return Ok(None) };
-        let stands = self.stands().await?.filter(|stands| same_words(&told, stands));
+        let stands = self.stands().await?.filter(|stands| told.same_words(stands));
         Ok(stands.and_then(|stands| stands.metadata().resource_version.clone()))
     }
 

@@ -32,6 +32,7 @@ mod meta;
 mod namespace;
 pub mod node_status;
 mod pod;
+pub mod policy;
 pub mod raw;
 mod report;
 mod resource;
@@ -59,7 +60,7 @@ pub use report::{FieldPath, Invalid, Report, Step, Violations, quoted};
 pub use resource::{API_VERSION, Checked, Refused, Resource};
 pub use schema::crd::ConditionSpec;
 pub use secret::{Secret, SecretValue};
-pub use selector::{Selector, SelectorError};
+pub use selector::{Clue, Requirement, Selector, SelectorError};
 pub use service::{EndpointSlice, Service};
 pub use value::{AsNumber, Community, NotACommunity, NotAnAsNumber, cluster_id, is_host};
 

@@ -55,7 +55,31 @@ impl Selector {
     /// Does a resource with these labels belong?
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.expr.matches(labels)
+        self.holds(&|key| labels.get(key).map(String::as_str))
+    }
+
+    /// Does a resource belong whose labels this function knows by their keys?
+    #[must_use]
+    pub fn holds<'l>(&self, label: &dyn Fn(&str) -> Option<&'l str>) -> bool {
+        self.expr.holds(label)
+    }
+
+    /// The selector that asks all of this; of nothing, the one that every resource matches.
+    #[must_use]
+    pub fn requiring(requirements: &[Requirement]) -> Self {
+        let (texts, parts): (Vec<String>, Vec<Expr>) =
+            requirements.iter().map(|one| (one.to_string(), one.expr())).unzip();
+        match parts.is_empty() {
+            true => Self::all(),
+            false => Self { text: texts.join(" && "), expr: one_or(parts, Expr::And) },
+        }
+    }
+
+    /// The clues without one of which no labels match; `None` when no clue is needed, as for `all()` or `!has(a)`. An
+    /// index finds a selector by them.
+    #[must_use]
+    pub fn clues(&self) -> Option<Vec<Clue<'_>>> {
+        self.expr.clues()
     }
 
     /// The selector that every resource matches.
@@ -65,16 +89,87 @@ impl Selector {
     }
 }
 
+/// One demand on labels, as the label selectors of Kubernetes make them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// The label is there.
+    Has(String),
+    /// It is not there.
+    HasNot(String),
+    /// It is there and has one of these values.
+    In(String, Vec<String>),
+    /// It is not there, or has none of these values.
+    NotIn(String, Vec<String>),
+}
+
+impl Requirement {
+    fn expr(&self) -> Expr {
+        match self {
+            Self::Has(key) => Expr::Has(key.clone()),
+            Self::HasNot(key) => not(Expr::Has(key.clone())),
+            Self::In(key, values) => Expr::In(key.clone(), values.clone()),
+            Self::NotIn(key, values) => not(Expr::In(key.clone(), values.clone())),
+        }
+    }
+}
+
+/// As a selector writes it.
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No label has a quotation mark in its value, but who asks for one must not seem to ask for something else.
+        let quoted = |value: &String| match value.contains(['\'', '"', '\\']) {
+            true => format!("{value:?}"),
+            false => format!("'{value}'"),
+        };
+        let list = |values: &[String]| values.iter().map(quoted).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Has(key) => write!(f, "has({key})"),
+            Self::HasNot(key) => write!(f, "!has({key})"),
+            Self::In(key, values) => match values.as_slice() {
+                [only] => write!(f, "{key} == {}", quoted(only)),
+                many => write!(f, "{key} in {{{}}}", list(many)),
+            },
+            Self::NotIn(key, values) => write!(f, "{key} not in {{{}}}", list(values)),
+        }
+    }
+}
+
+/// Something that labels must have for a selector to match them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Clue<'a> {
+    /// A label of this key.
+    Key(&'a str),
+    /// This label.
+    Label(&'a str, &'a str),
+}
+
 impl Expr {
-    fn matches(&self, labels: &Labels) -> bool {
+    fn holds<'l>(&self, label: &dyn Fn(&str) -> Option<&'l str>) -> bool {
         match self {
             Self::All => true,
-            Self::Has(key) => labels.contains_key(key),
-            Self::Test(key, test) => labels.get(key).is_some_and(|v| test.holds(v)),
-            Self::In(key, values) => labels.get(key).is_some_and(|v| values.contains(v)),
-            Self::Not(inner) => !inner.matches(labels),
-            Self::And(parts) => parts.iter().all(|e| e.matches(labels)),
-            Self::Or(parts) => parts.iter().any(|e| e.matches(labels)),
+            Self::Has(key) => label(key).is_some(),
+            Self::Test(key, test) => label(key).is_some_and(|v| test.holds(v)),
+            Self::In(key, values) => label(key).is_some_and(|v| values.iter().any(|value| value == v)),
+            Self::Not(inner) => !inner.holds(label),
+            Self::And(parts) => parts.iter().all(|e| e.holds(label)),
+            Self::Or(parts) => parts.iter().any(|e| e.holds(label)),
+        }
+    }
+
+    fn clues(&self) -> Option<Vec<Clue<'_>>> {
+        match self {
+            Self::All | Self::Not(_) => None,
+            Self::Test(key, Test::Equals(value)) => Some(vec![Clue::Label(key, value)]),
+            Self::Has(key) | Self::Test(key, _) => Some(vec![Clue::Key(key)]),
+            Self::In(key, values) => Some(values.iter().map(|value| Clue::Label(key, value)).collect()),
+            // One part's clues do: those that are met least, as far as their kind tells.
+            Self::And(parts) => parts.iter().filter_map(Self::clues).min_by_key(|clues| {
+                let keys = clues.iter().filter(|clue| matches!(clue, Clue::Key(_))).count();
+                (keys, clues.len())
+            }),
+            Self::Or(parts) => {
+                parts.iter().map(Self::clues).collect::<Option<Vec<_>>>().map(|clues| clues.concat())
+            }
         }
     }
 }
@@ -352,6 +447,49 @@ mod tests {
             let error = text.parse::<Selector>().unwrap_err();
             let expected = SelectorError::Unexpected { column, wanted, found: found.to_owned() };
             assert_eq!(error, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_kubernetes_demands_reads_back_as_a_selector() {
+        let values = || vec!["one".to_owned(), "two".to_owned()];
+        let key = || "rack".to_owned();
+        let demands = [
+            Requirement::In(key(), vec!["one".to_owned()]),
+            Requirement::In(key(), values()),
+            Requirement::NotIn(key(), values()),
+            Requirement::Has(key()),
+            Requirement::HasNot("absent".to_owned()),
+        ];
+        for demand in &demands {
+            let made = Selector::requiring(std::slice::from_ref(demand));
+            let read: Selector = made.to_string().parse().unwrap();
+            for labels in [labels(&[]), labels(&[("rack", "one")]), labels(&[("rack", "three")])] {
+                assert_eq!(made.matches(&labels), read.matches(&labels), "{made} {labels:?}");
+            }
+        }
+        assert_eq!(Selector::requiring(&[]), Selector::all());
+        let all = Selector::requiring(&demands[1..2]).to_string();
+        assert_eq!(all, "rack in {'one', 'two'}");
+    }
+
+    #[test]
+    fn no_labels_match_without_one_of_the_clues() {
+        let cases = [
+            ("all()", None),
+            ("!has(a)", None),
+            ("a != 'b'", None),
+            ("a == 'b'", Some(vec![Clue::Label("a", "b")])),
+            ("has(a)", Some(vec![Clue::Key("a")])),
+            ("a starts with 'b'", Some(vec![Clue::Key("a")])),
+            ("a in {'b', 'c'}", Some(vec![Clue::Label("a", "b"), Clue::Label("a", "c")])),
+            ("has(x) && a in {'b', 'c'} && !has(d)", Some(vec![Clue::Label("a", "b"), Clue::Label("a", "c")])),
+            ("a == 'b' || has(c)", Some(vec![Clue::Label("a", "b"), Clue::Key("c")])),
+            ("a == 'b' || !has(c)", None),
+        ];
+        for (text, clues) in cases {
+            let selector: Selector = text.parse().unwrap();
+            assert_eq!(selector.clues(), clues, "{text}");
         }
     }
 

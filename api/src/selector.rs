@@ -483,7 +483,10 @@ mod tests {
             ("has(a)", Some(vec![Clue::Key("a")])),
             ("a starts with 'b'", Some(vec![Clue::Key("a")])),
             ("a in {'b', 'c'}", Some(vec![Clue::Label("a", "b"), Clue::Label("a", "c")])),
-            ("has(x) && a in {'b', 'c'} && !has(d)", Some(vec![Clue::Label("a", "b"), Clue::Label("a", "c")])),
+            (
+                "has(x) && a in {'b', 'c'} && !has(d)",
+                Some(vec![Clue::Label("a", "b"), Clue::Label("a", "c")]),
+            ),
             ("a == 'b' || has(c)", Some(vec![Clue::Label("a", "b"), Clue::Key("c")])),
             ("a == 'b' || !has(c)", None),
         ];

@@ -228,7 +228,8 @@ impl ClusterNetworkPolicy {
         let vital = ["tier", "priority", "subject", "ingress", "egress"];
         let broken = |judged: &Judged<Self>| judged.broken.clone().unwrap_or(Violations(Vec::new()));
         // Where a rule was read, what is wrong with it is the rule's; where a list of rules was not, all is lost.
-        let mut found = judged(spec, &vital[..3], |raw: ClusterNetworkPolicySpec, r| check(metadata, &raw, r))?;
+        let mut found =
+            judged(spec, &vital[..3], |raw: ClusterNetworkPolicySpec, r| check(metadata, &raw, r))?;
         let all = broken(&found);
         let mut left = all.clone();
         for (list, rules) in [("ingress", &mut found.policy.ingress), ("egress", &mut found.policy.egress)] {

@@ -149,9 +149,7 @@ impl NetworkPolicy {
             });
             let egress_rules = report.within("egress", |r| {
                 let rules = raw.egress.iter().flatten().enumerate();
-                rules
-                    .filter_map(|(i, rule)| r.within(i, |r| check("to", &rule.to, &rule.ports, r)))
-                    .collect()
+                rules.filter_map(|(i, rule)| r.within(i, |r| check("to", &rule.to, &rule.ports, r))).collect()
             });
             Some(Self {
                 metadata,

@@ -165,7 +165,8 @@ impl GlobalNetworkPolicy {
             };
             let body = Body::check(&common, has, false, report)?;
             if reach? == Reach::PreDnat && body.egress.is_some() {
-                let allowed = "left out with preDNAT: only what comes is seen before destinations are translated";
+                let allowed =
+                    "left out with preDNAT: only what comes is seen before destinations are translated";
                 report.refuse_field("preDNAT", true, allowed);
             }
             Some(Self { metadata, body, namespaces: namespaces?, reach: reach? })
@@ -193,12 +194,7 @@ fn check_reach(raw: &GlobalNetworkPolicySpec, report: &mut Report) -> Option<Rea
 }
 
 impl Body {
-    fn check(
-        raw: &NetworkPolicySpec,
-        has: [bool; 2],
-        namespaced: bool,
-        report: &mut Report,
-    ) -> Option<Self> {
+    fn check(raw: &NetworkPolicySpec, has: [bool; 2], namespaced: bool, report: &mut Report) -> Option<Self> {
         let selector = match &raw.selector {
             None => Some(Selector::all()),
             text => report.tried("selector", text.as_ref(), plain),

@@ -202,12 +202,8 @@ impl Rule {
         if raw.action.is_none() {
             report.missing("action", "one of Allow, Deny, Log, Pass");
         }
-        let words = [
-            ("Allow", Action::Allow),
-            ("Deny", Action::Deny),
-            ("Log", Action::Log),
-            ("Pass", Action::Pass),
-        ];
+        let words =
+            [("Allow", Action::Allow), ("Deny", Action::Deny), ("Log", Action::Log), ("Pass", Action::Pass)];
         let action = report.choice("action", raw.action.as_ref(), &words);
         if let Some(version) = raw.ip_version.filter(|version| ![4, 6].contains(version)) {
             report.refuse_field("ipVersion", version, "4 or 6");
@@ -369,13 +365,14 @@ pub(super) fn check_namespaces(raw: Option<&String>, report: &mut Report) -> Opt
     if text.replace(' ', "") == "global()" {
         return Some(Namespaces::Global);
     }
-    report.tried("namespaceSelector", raw, |text| {
-        plain(text).map_err(|_| match text.parse::<Selector>() {
-            Ok(_) => "global() alone, or a selector without it".to_owned(),
-            Err(error) => error.to_string(),
+    report
+        .tried("namespaceSelector", raw, |text| {
+            plain(text).map_err(|_| match text.parse::<Selector>() {
+                Ok(_) => "global() alone, or a selector without it".to_owned(),
+                Err(error) => error.to_string(),
+            })
         })
-    })
-    .map(Namespaces::Matching)
+        .map(Namespaces::Matching)
 }
 
 fn check_accounts(raw: &ServiceAccountsSpec, report: &mut Report) -> Option<ServiceAccounts> {

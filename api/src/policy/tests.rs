@@ -50,7 +50,10 @@ fn a_policy_of_kubernetes_is_read_as_its_documentation_has_it() {
     .unwrap();
     assert_eq!(read.broken, None);
     let policy = read.policy;
-    assert_eq!((policy.metadata.name.as_str(), policy.pods.to_string().as_str()), ("shop/web", "role == 'db'"));
+    assert_eq!(
+        (policy.metadata.name.as_str(), policy.pods.to_string().as_str()),
+        ("shop/web", "role == 'db'")
+    );
     let ingress = &policy.ingress.unwrap()[0];
     let peers = ingress.peers.as_ref().unwrap();
     assert_eq!(
@@ -91,14 +94,32 @@ fn without_types_a_policy_of_kubernetes_has_ingress_and_egress_if_it_has_rules_f
 #[test]
 fn what_is_wrong_with_rules_is_kept_with_the_policy_and_what_is_wrong_with_its_subject_refuses_it() {
     let cases = [
-        ("ingress: [{from: [{}]}]", "spec.ingress[0].from[0]: this peer is not allowed: ipBlock, or one or both"),
-        ("ingress: [{from: [{ipBlock: {cidr: ten}}]}]", "spec.ingress[0].from[0].ipBlock.cidr: \"ten\" is not"),
-        ("ingress: [{ports: [{port: 0}]}]", "spec.ingress[0].ports[0].port: \"0\" is not allowed: a port from 1"),
-        ("ingress: [{ports: [{endPort: 9}]}]", "spec.ingress[0].ports[0].endPort: 9 is not allowed: left out, or"),
+        (
+            "ingress: [{from: [{}]}]",
+            "spec.ingress[0].from[0]: this peer is not allowed: ipBlock, or one or both",
+        ),
+        (
+            "ingress: [{from: [{ipBlock: {cidr: ten}}]}]",
+            "spec.ingress[0].from[0].ipBlock.cidr: \"ten\" is not",
+        ),
+        (
+            "ingress: [{ports: [{port: 0}]}]",
+            "spec.ingress[0].ports[0].port: \"0\" is not allowed: a port from 1",
+        ),
+        (
+            "ingress: [{ports: [{endPort: 9}]}]",
+            "spec.ingress[0].ports[0].endPort: 9 is not allowed: left out, or",
+        ),
         ("egress: [{ports: [{port: 9, endPort: 8}]}]", "spec.egress[0].ports[0].endPort: 8 is not allowed"),
-        ("egress: [{ports: [{protocol: GRE}]}]", "spec.egress[0].ports[0].protocol: \"GRE\" is not allowed: one of"),
+        (
+            "egress: [{ports: [{protocol: GRE}]}]",
+            "spec.egress[0].ports[0].protocol: \"GRE\" is not allowed: one of",
+        ),
         ("egress: [{tow: []}]", "spec.egress[0].tow: [] is not allowed: no such field; did you mean to?"),
-        ("policyTypes: [Sideways]", "spec.policyTypes[0]: \"Sideways\" is not allowed: one of Ingress, Egress"),
+        (
+            "policyTypes: [Sideways]",
+            "spec.policyTypes[0]: \"Sideways\" is not allowed: one of Ingress, Egress",
+        ),
     ];
     for (rest, wanted) in cases {
         let read = kubernetes(&format!("{{podSelector: {{}}, {rest}}}")).unwrap();
@@ -147,7 +168,10 @@ fn a_rule_of_a_cluster_network_policy_that_is_not_understood_is_broken_and_the_o
     let broken: Vec<bool> = read.policy.egress.iter().map(|rule| rule.broken.is_some()).collect();
     assert_eq!(broken, [true, true, false, true]);
     let what = words(&read.policy.egress[0].broken);
-    assert!(what[0].contains("egress[0].to[0].domainNames: example.org is not allowed: left out"), "{what:?}");
+    assert!(
+        what[0].contains("egress[0].to[0].domainNames: example.org is not allowed: left out"),
+        "{what:?}"
+    );
     for missing in ["{priority: 1, subject: {namespaces: {}}}", "{tier: Admin, subject: {namespaces: {}}}"] {
         assert!(cluster(missing).is_err(), "{missing}");
     }
@@ -181,24 +205,43 @@ fn an_error_in_a_rule_of_ours_names_the_field_the_value_and_what_is_allowed() {
         ("action: Reject", "action: \"Reject\" is not allowed: one of Allow, Deny, Log, Pass"),
         ("ipVersion: 5", "ipVersion: 5 is not allowed: 4 or 6"),
         ("protocol: 0", "protocol: \"0\" is not allowed: TCP, UDP, ICMP"),
-        ("protocol: TCP, notProtocol: UDP", "notProtocol: a protocol is not allowed: left out beside protocol"),
+        (
+            "protocol: TCP, notProtocol: UDP",
+            "notProtocol: a protocol is not allowed: left out beside protocol",
+        ),
         ("icmp: {type: 8}", "icmp: a match of ICMP is not allowed: left out, or there with protocol ICMP"),
         ("protocol: ICMP, icmp: {code: 8}", "icmp.type: missing: a whole number from 0 to 254"),
         ("http: {}", "http: a match of HTTP is not allowed: left out"),
-        ("source: {ports: [80]}", "source.ports: 1 of them is not allowed: left out, or there with protocol TCP"),
-        ("protocol: TCP, source: {ports: ['9:8']}", "source.ports[0]: \"9:8\" is not allowed: a range of ports"),
+        (
+            "source: {ports: [80]}",
+            "source.ports: 1 of them is not allowed: left out, or there with protocol TCP",
+        ),
+        (
+            "protocol: TCP, source: {ports: ['9:8']}",
+            "source.ports[0]: \"9:8\" is not allowed: a range of ports",
+        ),
         ("source: {nets: [10.0.0.1/8]}", "source.nets[0]: \"10.0.0.1/8\" is not allowed: "),
-        ("ipVersion: 6, source: {nets: [10.0.0.0/8]}", "source.nets[0]: \"10.0.0.0/8\" is not allowed: a CIDR of"),
+        (
+            "ipVersion: 6, source: {nets: [10.0.0.0/8]}",
+            "source.nets[0]: \"10.0.0.0/8\" is not allowed: a CIDR of",
+        ),
         ("source: {selector: a = b}", "source.selector: \"a = b\" is not allowed: a selector; at column 3"),
         ("source: {selector: global()}", "source.selector: \"global()\" is not allowed: a selector without"),
         ("source: {serviceAccounts: {}}", "source.serviceAccounts: {} is not allowed: names, a selector, or"),
-        ("destination: {services: {name: a}}", "destination.services: a service is not allowed: alone: in source"),
+        (
+            "destination: {services: {name: a}}",
+            "destination.services: a service is not allowed: alone: in source",
+        ),
     ];
     for (rest, wanted) in cases {
         let action = if rest.starts_with("action") { "" } else { "action: Allow, " };
         let broken = own(&format!("{{ingress: [{{{action}{rest}}}]}}")).unwrap().broken;
         let wanted = format!("spec.ingress[0].{wanted}");
-        assert!(words(&broken).iter().any(|word| word.starts_with(&wanted)), "{:?} for {rest}", words(&broken));
+        assert!(
+            words(&broken).iter().any(|word| word.starts_with(&wanted)),
+            "{:?} for {rest}",
+            words(&broken)
+        );
     }
 }
 
@@ -209,8 +252,14 @@ fn a_policy_of_ours_whose_subject_is_wrong_is_refused() {
         ("namespaceSelector: 'global() && has(a)'", "spec.namespaceSelector: \"global() && has(a)\" is not"),
         ("order: .inf", "spec.order: "),
         ("doNotTrack: true", "spec.applyOnForward: false is not allowed: true with doNotTrack or preDNAT"),
-        ("doNotTrack: true, preDNAT: true, applyOnForward: true", "spec.preDNAT: true is not allowed: left out"),
-        ("preDNAT: true, applyOnForward: true, egress: []", "spec.preDNAT: true is not allowed: left out with"),
+        (
+            "doNotTrack: true, preDNAT: true, applyOnForward: true",
+            "spec.preDNAT: true is not allowed: left out",
+        ),
+        (
+            "preDNAT: true, applyOnForward: true, egress: []",
+            "spec.preDNAT: true is not allowed: left out with",
+        ),
     ];
     for (spec, wanted) in cases {
         let refused = global(&format!("{{{spec}}}")).unwrap_err().to_string();
@@ -225,6 +274,7 @@ fn tiers_sets_and_host_endpoints_are_read() {
     assert_eq!((pass.order, pass.default_action), (Some(100.into()), tier::DefaultAction::Pass));
     assert_eq!(tier("late", "{}").unwrap().default_action, tier::DefaultAction::Deny);
     assert!(tier("kube-admin", "{}").unwrap_err().to_string().contains("built in"));
+    assert!(tier("default", "{defaultAction: Pass}").unwrap_err().to_string().contains("Deny for the tier"));
     assert!(tier("default", "{order: 5}").unwrap_err().to_string().contains("1000000"));
 
     let set = sets::NetworkSet::read("shop", named("bad"), &yaml("{nets: [192.0.2.0/24, 2001:db8::1/128]}"));

@@ -62,6 +62,10 @@ impl Tier {
             if let Some(order) = raw.order.filter(|order| is_default && *order != Number::from(1_000_000)) {
                 r.refuse_field("order", order.get(), "1000000 for the tier default, or left out");
             }
+            // Kubernetes promises that what selects a pod and does not allow something denies it.
+            if is_default && default_action != DefaultAction::Deny {
+                r.refuse_field("defaultAction", quoted("Pass"), "Deny for the tier default, or left out");
+            }
             Some(Self { metadata, order: raw.order, default_action })
         });
         report.finish(tier)

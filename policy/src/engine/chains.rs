@@ -1,0 +1,261 @@
+//! Chains: policies, tiers and programs, shared by what they say.
+//!
+//! ```text
+//! program  jump tier; jump tier; …; let pass         what one endpoint meets, of one direction
+//!   tier   jump policy; jump policy; …; drop         or back to the program, where the tier passes on
+//!     policy  the rules, each with its verdict       one chain, for all endpoints it selects
+//! ```
+//! A rule that passes to the next tier stands in the chain of the tier, where *return* leads back to the program; the
+//! rules of its policy before it and behind it are chains of their own. So no packet is marked, and the way from a hook
+//! to the last rule is always as long, however many tiers there are: the kernel follows jumps and gotos sixteen deep
+//! and no deeper.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use corduroy_api::policy::tier::DefaultAction;
+use corduroy_kernel::nft::{Limit, Name, Per, Rule as Kernel};
+
+use super::compile::Line;
+use super::{Dirty, names};
+use crate::normal::{Action, Direction, PolicyId};
+
+/// Where what a pod sends goes on when it may be sent: the chain that judges whether the receiver may get it. It is the
+/// caller's, and must end with a verdict for every packet: one that falls off its end goes on behind the last *jump*,
+/// which is among the policies of the sender.
+pub const TO_PODS: &str = "to-pods";
+
+/// What "let pass" means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Use {
+    /// For a pod: what it sends is now judged as what the receiver gets; what it gets is accepted.
+    Pod,
+    /// For a host: it is accepted.
+    Host,
+    /// Before connections are tracked: it is accepted, and not tracked.
+    Untracked,
+}
+
+/// A tier as an endpoint meets it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TierPart {
+    pub(super) name: String,
+    pub(super) default_action: DefaultAction,
+    pub(super) policies: Vec<PolicyId>,
+}
+
+/// Where a chain is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct At {
+    pub(super) direction: Direction,
+    pub(super) usage: Use,
+}
+
+/// What a chain is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    Program { tiers: Vec<Name>, open: bool },
+    Tier(TierPart),
+    Policy { id: PolicyId, segment: usize },
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    at: At,
+    what: What,
+    /// The chains it jumps to.
+    below: Vec<Name>,
+    text: String,
+    uses: u32,
+}
+
+/// All chains in use.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Chains {
+    held: BTreeMap<Name, Held>,
+    by_text: BTreeMap<String, Name>,
+}
+
+/// A policy's compiled rules.
+pub(super) type Rules<'a> = &'a dyn Fn(&PolicyId, Direction) -> Option<&'a [Line]>;
+
+/// A run of rules that make a chain, or of such as stand in the tier's.
+enum Segment<'a> {
+    Chain(&'a [Line]),
+    Inline(&'a [Line]),
+}
+
+fn segments(lines: &[Line]) -> impl Iterator<Item = Segment<'_>> {
+    let runs = lines.chunk_by(|a, b| (a.action == Action::Pass) == (b.action == Action::Pass));
+    runs.map(|run| match run.first() {
+        Some(line) if line.action == Action::Pass => Segment::Inline(run),
+        _ => Segment::Chain(run),
+    })
+}
+
+/// Do any of these rules pass to the next tier?
+pub(super) fn passes(lines: &[Line]) -> bool {
+    lines.iter().any(|line| line.action == Action::Pass)
+}
+
+impl Chains {
+    /// The chain of a program, from now on used once more.
+    pub(super) fn acquire(
+        &mut self,
+        at: At,
+        tiers: &[TierPart],
+        rules: Rules<'_>,
+        dirty: &mut BTreeSet<Dirty>,
+    ) -> Name {
+        let text = format!("program {at:?} {tiers:?}");
+        if let Some(name) = self.again(&text) {
+            return name;
+        }
+        let below: Vec<Name> = tiers.iter().map(|tier| self.tier(at, tier, rules, dirty)).collect();
+        let may_pass = |tier: &TierPart| {
+            let lines = |id| rules(id, at.direction).unwrap_or_default();
+            tier.default_action == DefaultAction::Pass || tier.policies.iter().any(|id| passes(lines(id)))
+        };
+        let open = tiers.last().is_none_or(may_pass);
+        let name = names::of("prog", &text, |name| self.held.contains_key(&Name::new(name))).into();
+        let what = What::Program { tiers: below.clone(), open };
+        self.hold(name, Held { at, what, below, text, uses: 1 }, dirty)
+    }
+
+    fn again(&mut self, text: &str) -> Option<Name> {
+        let name = self.by_text.get(text)?;
+        self.held.get_mut(name)?.uses += 1;
+        Some(name.clone())
+    }
+
+    fn hold(&mut self, name: Name, held: Held, dirty: &mut BTreeSet<Dirty>) -> Name {
+        dirty.insert(Dirty::Chain(name.clone()));
+        self.by_text.insert(held.text.clone(), name.clone());
+        self.held.insert(name.clone(), held);
+        name
+    }
+
+    fn tier(&mut self, at: At, tier: &TierPart, rules: Rules<'_>, dirty: &mut BTreeSet<Dirty>) -> Name {
+        let text = format!("tier {at:?} {tier:?}");
+        if let Some(name) = self.again(&text) {
+            return name;
+        }
+        let mut below = Vec::new();
+        for id in &tier.policies {
+            let lines = rules(id, at.direction).unwrap_or_default();
+            let chains = segments(lines).enumerate().filter(|(_, it)| matches!(it, Segment::Chain(_)));
+            for (segment, _) in chains {
+                below.push(self.policy(at, id, segment, dirty));
+            }
+        }
+        let name = names::of("tier", &text, |name| self.held.contains_key(&Name::new(name))).into();
+        self.hold(name, Held { at, what: What::Tier(tier.clone()), below, text, uses: 1 }, dirty)
+    }
+
+    fn policy(&mut self, at: At, id: &PolicyId, segment: usize, dirty: &mut BTreeSet<Dirty>) -> Name {
+        let name = policy_name(at, id, segment);
+        let text = format!("policy {name}");
+        if let Some(name) = self.again(&text) {
+            return name;
+        }
+        let what = What::Policy { id: id.clone(), segment };
+        self.hold(name, Held { at, what, below: Vec::new(), text, uses: 1 }, dirty)
+    }
+
+    /// Used once less; at the last time it goes, and what it jumps to is used once less.
+    pub(super) fn release(&mut self, name: &Name, dirty: &mut BTreeSet<Dirty>) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        held.uses = held.uses.saturating_sub(1);
+        if held.uses > 0 {
+            return;
+        }
+        let Some(held) = self.held.remove(name) else { return };
+        self.by_text.remove(&held.text);
+        dirty.insert(Dirty::Chain(name.clone()));
+        for below in &held.below {
+            self.release(below, dirty);
+        }
+    }
+
+    /// The names of all chains.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
+        self.held.keys()
+    }
+
+    /// The rules of a chain.
+    pub(super) fn chain(&self, name: &Name, rules: Rules<'_>) -> Option<Vec<Kernel>> {
+        let held = self.held.get(name)?;
+        let at = held.at;
+        Some(match &held.what {
+            What::Program { tiers, open } => {
+                let jumps = tiers.iter().map(|tier| Kernel::new().jump(tier.clone()));
+                let end = open.then(|| let_pass(Kernel::new(), at).comment("no tier denied it"));
+                jumps.chain(end).collect()
+            }
+            What::Tier(tier) => tier_rules(at, tier, rules),
+            What::Policy { id, segment } => {
+                let lines = rules(id, at.direction).unwrap_or_default();
+                match segments(lines).nth(*segment) {
+                    Some(Segment::Chain(run)) => run.iter().map(|line| rule(line, at, id)).collect(),
+                    _ => return None,
+                }
+            }
+        })
+    }
+}
+
+fn tier_rules(at: At, tier: &TierPart, rules: Rules<'_>) -> Vec<Kernel> {
+    let mut all = Vec::new();
+    for id in &tier.policies {
+        let lines = rules(id, at.direction).unwrap_or_default();
+        for (i, segment) in segments(lines).enumerate() {
+            match segment {
+                Segment::Chain(_) => all.push(Kernel::new().jump(policy_name(at, id, i))),
+                Segment::Inline(run) => all.extend(run.iter().map(|line| rule(line, at, id))),
+            }
+        }
+    }
+    let comment = format!("tier {}, {}: no rule matched", tier.name, at.direction);
+    if tier.default_action == DefaultAction::Deny {
+        all.push(Kernel::new().counter().drop().comment(&cut(&comment)));
+    }
+    all
+}
+
+fn policy_name(at: At, id: &PolicyId, segment: usize) -> Name {
+    let usage = match at.usage {
+        Use::Pod => "",
+        Use::Host => "/host",
+        Use::Untracked => "/raw",
+    };
+    let piece = if segment == 0 { String::new() } else { format!("/{segment}") };
+    names::readable(&format!("{id}/{}{usage}{piece}", at.direction)).into()
+}
+
+fn let_pass(rule: Kernel, at: At) -> Kernel {
+    match (at.usage, at.direction) {
+        (Use::Pod, Direction::Egress) => rule.goto(TO_PODS),
+        (Use::Untracked, _) => rule.notrack().accept(),
+        _ => rule.accept(),
+    }
+}
+
+/// So much is noted of what a rule that logs matches: enough to see what goes on, too little to drown in.
+const NOTED: Limit = Limit { rate: 10, per: Per::Second, burst: 20 };
+
+fn rule(line: &Line, at: At, id: &PolicyId) -> Kernel {
+    let comment = cut(&format!("{id} {} rule {}", at.direction, line.origin));
+    let asks = line.asks.clone().counter();
+    let rule = match line.action {
+        Action::Allow => let_pass(asks, at),
+        Action::Deny => asks.drop(),
+        Action::Pass => asks.ret(),
+        Action::Log => asks.limit(NOTED).log(&cut(&format!("{comment}: "))),
+    };
+    rule.comment(&comment)
+}
+
+/// As much as the kernel takes of a comment or prefix.
+fn cut(text: &str) -> String {
+    const MOST: usize = 127;
+    text.chars().filter(char::is_ascii).take(MOST).collect()
+}

@@ -1,0 +1,267 @@
+//! The engine: who is there and what the policies say, in; what the kernel is to hold, out.
+//!
+//! What it hands out depends on what it was told and not on the order in which that came; what a change costs depends
+//! on what the change touches. Only policies that select an endpoint of this node have chains, and only what their
+//! rules ask has sets; so a policy that matters elsewhere costs one entry in an index here.
+//!
+//! ```text
+//! put_endpoint ─► index of selectors ─► sets it belongs to ─► elements
+//!              └► index of subjects ─► policies that select it ─► tiers ─► its programs
+//! put_policy ──► endpoints of this node that it selects ─► lines ─► sets they ask
+//! ```
+//! Each change leaves a note of what may differ now ([`Dirty`]); who has noted it reads that, by name, as it is then.
+
+mod chains;
+mod compile;
+mod index;
+mod join;
+mod names;
+mod sets;
+mod words;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use corduroy_api::Labels;
+use corduroy_api::policy::own::Reach;
+use corduroy_api::policy::tier::DefaultAction;
+use corduroy_kernel::nft::{self, Name, Rule as Kernel};
+
+use chains::{At, Chains, TierPart, Use};
+use compile::Line;
+use index::Index;
+use sets::{SetId, Sets};
+use world::{Stored, World};
+
+pub use chains::TO_PODS;
+pub use sets::ServiceEndpoint;
+pub use world::{Class, Endpoint, EndpointKey};
+
+use crate::normal::{Direction, Order, Policy, PolicyId, Tier};
+
+/// Where on a packet's way a program stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// What an endpoint itself gets and sends.
+    Own,
+    /// What a host forwards.
+    Forward,
+    /// All that a host gets and sends, before connections are tracked.
+    Untracked,
+    /// All that comes to a host, before destinations are translated.
+    PreDnat,
+}
+
+impl Stage {
+    const ALL: [Self; 4] = [Self::Own, Self::Forward, Self::Untracked, Self::PreDnat];
+
+    /// Does a policy of such a reach speak here?
+    fn hears(self, reach: Reach, class: Class, direction: Direction) -> bool {
+        match self {
+            Self::Own => matches!(reach, Reach::Host | Reach::Forward),
+            _ if class != Class::HostEndpoint => false,
+            Self::Forward => reach == Reach::Forward,
+            Self::Untracked => reach == Reach::Untracked,
+            Self::PreDnat => reach == Reach::PreDnat && direction == Direction::Ingress,
+        }
+    }
+
+    /// Does what no policy decides here come to those that do?
+    fn is_early(self) -> bool {
+        matches!(self, Self::Untracked | Self::PreDnat)
+    }
+}
+
+/// What may be different now.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dirty {
+    /// This set came or went, with all its elements.
+    Set(Name),
+    /// This element of a set came or went.
+    Element(Name, nft::Key),
+    /// This chain came, went or has other rules.
+    Chain(Name),
+    /// The programs of this endpoint.
+    Program(EndpointKey),
+}
+
+/// A policy as it is kept.
+#[derive(Clone, Debug)]
+struct Kept {
+    policy: Policy,
+    /// The endpoints of this node that it selects.
+    locals: BTreeSet<EndpointKey>,
+    /// What its rules are in the kernel; there as long as it selects anybody here.
+    active: Option<Active>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Active {
+    ingress: Option<Vec<Line>>,
+    egress: Option<Vec<Line>>,
+    sets: Vec<SetId>,
+}
+
+impl Active {
+    fn lines(&self, direction: Direction) -> Option<&[Line]> {
+        match direction {
+            Direction::Ingress => self.ingress.as_deref(),
+            Direction::Egress => self.egress.as_deref(),
+        }
+    }
+}
+
+type Programs = BTreeMap<(Stage, Direction), Name>;
+
+/// The engine of one node.
+#[derive(Clone, Debug, Default)]
+pub struct Engine {
+    world: World,
+    locals: BTreeSet<EndpointKey>,
+    policies: BTreeMap<PolicyId, Kept>,
+    tiers: BTreeMap<String, Tier>,
+    subjects: Index<PolicyId>,
+    sets: Sets,
+    chains: Chains,
+    programs: BTreeMap<EndpointKey, Programs>,
+    dirty: BTreeSet<Dirty>,
+}
+
+/// What it is told.
+impl Engine {
+    /// An endpoint came or changed.
+    pub fn put_endpoint(&mut self, key: &EndpointKey, endpoint: &Endpoint) {
+        let old = self.world.put(key, endpoint);
+        match self.world.endpoints.get(key).is_some_and(|stored| stored.local) {
+            true => self.locals.insert(key.clone()),
+            false => self.locals.remove(key),
+        };
+        self.settle(key, old.as_ref());
+        if let Some(old) = old {
+            self.world.drop_words(&old);
+        }
+    }
+
+    /// An endpoint went.
+    pub fn remove_endpoint(&mut self, key: &EndpointKey) {
+        let Some(old) = self.world.remove(key) else { return };
+        self.locals.remove(key);
+        self.settle(key, Some(&old));
+        self.world.drop_words(&old);
+    }
+
+    /// A namespace came, or its labels changed; none: it went.
+    pub fn put_namespace(&mut self, name: &str, labels: &Labels) {
+        let old = self.world.put_namespace(name, labels);
+        self.settle_members(name);
+        self.world.drop_labels(&old);
+    }
+
+    /// A service account came, or its labels changed; `None`: it went.
+    pub fn put_service_account(&mut self, namespace: &str, name: &str, labels: Option<&Labels>) {
+        self.world.put_account(namespace, name, labels);
+        self.settle_members(namespace);
+    }
+
+    /// The endpoints of a service (`namespace/name`) are these now; none: it went.
+    pub fn put_service(&mut self, name: &str, endpoints: Vec<ServiceEndpoint>) {
+        self.sets.put_service(name, endpoints, &mut self.dirty);
+    }
+
+    /// A tier came or changed; `None`: it went, and what names it nonetheless comes last.
+    pub fn put_tier(&mut self, name: &str, tier: Option<Tier>) {
+        match tier {
+            Some(tier) => drop(self.tiers.insert(name.to_owned(), tier)),
+            None => drop(self.tiers.remove(name)),
+        }
+        let locals = self.locals.clone();
+        let before = self.unprogram(&locals);
+        self.program(&before);
+    }
+
+    /// A policy came or changed.
+    pub fn put_policy(&mut self, policy: Policy) {
+        let (id, subject) = (policy.id.clone(), policy.subject.clone());
+        let is = |key: &&EndpointKey| {
+            self.world.endpoints.get(*key).is_some_and(|endpoint| self.world.is(endpoint, &subject))
+        };
+        let locals: BTreeSet<EndpointKey> = self.locals.iter().filter(is).cloned().collect();
+        self.forget_subject(&id);
+        self.subjects.insert(&id, &subject, &mut self.world.words);
+        let mut kept = Kept { policy, locals, active: None };
+        if !kept.locals.is_empty() {
+            kept.active = Some(self.activate(&kept.policy));
+        }
+        self.replace(&id, Some(kept));
+    }
+
+    /// A policy went.
+    pub fn remove_policy(&mut self, id: &PolicyId) {
+        self.forget_subject(id);
+        self.replace(id, None);
+    }
+}
+
+/// What it tells.
+impl Engine {
+    /// What may be different since this was last asked, each thing once, in an order that depends on nothing else.
+    pub fn take_dirty(&mut self) -> Vec<Dirty> {
+        self.sets.settle();
+        std::mem::take(&mut self.dirty).into_iter().collect()
+    }
+
+    /// The rules of a chain, if there is one of this name.
+    #[must_use]
+    pub fn chain(&self, name: &Name) -> Option<Vec<Kernel>> {
+        self.chains.chain(name, &|id, direction| self.lines(id, direction))
+    }
+
+    /// A set with all its elements, if there is one of this name.
+    #[must_use]
+    pub fn set(&self, name: &Name) -> Option<nft::Set> {
+        self.sets.set(name)
+    }
+
+    /// Is this an element of that set?
+    #[must_use]
+    pub fn has_element(&self, set: &Name, key: &nft::Key) -> bool {
+        self.sets.has(set, key)
+    }
+
+    /// The names of all chains there are.
+    pub fn chains(&self) -> impl Iterator<Item = &Name> {
+        self.chains.names()
+    }
+
+    /// The names of all sets there are.
+    pub fn sets(&self) -> impl Iterator<Item = &Name> {
+        self.sets.names()
+    }
+
+    /// The chain that judges what an endpoint of this node gets or sends; `None`: nothing is said of it.
+    #[must_use]
+    pub fn program(&self, key: &EndpointKey, stage: Stage, direction: Direction) -> Option<&Name> {
+        self.programs.get(key)?.get(&(stage, direction))
+    }
+
+    /// The policies that are not in force as they were written, and why.
+    pub fn broken(&self) -> impl Iterator<Item = (&PolicyId, &[String])> {
+        let kept = self.policies.iter().map(|(id, kept)| (id, kept.policy.broken.as_slice()));
+        kept.filter(|(_, why)| !why.is_empty())
+    }
+
+    /// The policies that name a tier which nobody has made.
+    pub fn homeless(&self) -> impl Iterator<Item = (&PolicyId, &str)> {
+        let kept = self.policies.iter().map(|(id, kept)| (id, kept.policy.tier.as_str()));
+        kept.filter(|(_, tier)| !self.tiers.contains_key(*tier) && Tier::given(tier).order == Order::Last)
+    }
+
+    /// How many different words are kept: keys and values of labels, names.
+    #[must_use]
+    pub fn words(&self) -> usize {
+        self.world.words.count()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+//! Who is there: endpoints, namespaces, service accounts, with labels as numbers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use corduroy_api::Labels;
+use corduroy_api::policy::host::NamedPort;
+use corduroy_kernel::IpNet;
+
+use super::sets::SetId;
+use super::words::{Label, Word, Words};
+use crate::normal::{Members, Place, PolicyId, Who};
+
+/// What sort of endpoint it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// A pod; its name is `namespace/name`.
+    Pod,
+    /// A NetworkSet; its name is `namespace/name`.
+    NetworkSet,
+    /// A GlobalNetworkSet.
+    GlobalNetworkSet,
+    /// A HostEndpoint.
+    HostEndpoint,
+    /// A node.
+    Node,
+}
+
+/// What tells one endpoint from every other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointKey {
+    /// Its class.
+    pub class: Class,
+    /// Its name.
+    pub name: String,
+}
+
+impl EndpointKey {
+    /// The endpoint `name` of a class.
+    #[must_use]
+    pub fn new(class: Class, name: impl Into<String>) -> Self {
+        Self { class, name: name.into() }
+    }
+
+    /// The namespace it is in.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        let namespaced = matches!(self.class, Class::Pod | Class::NetworkSet);
+        self.name.split_once('/').filter(|_| namespaced).map(|(namespace, _)| namespace)
+    }
+}
+
+/// An endpoint: somebody with addresses.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Endpoint {
+    /// By which selectors find it.
+    pub labels: Labels,
+    /// The service account of a pod.
+    pub service_account: Option<String>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The networks of a set.
+    pub nets: Vec<IpNet>,
+    /// What its ports are called.
+    pub ports: Vec<NamedPort>,
+    /// Is it of this node, so that policies are enforced on it here? Only pods and host endpoints are.
+    pub local: bool,
+    /// Nobody's endpoint: a pod on the host's network, whose addresses are the node's, or one that has finished and
+    /// whose addresses may be another's by now.
+    pub absent: bool,
+}
+
+/// An endpoint as it is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) class: Class,
+    pub(super) namespace: Option<Word>,
+    pub(super) labels: Box<[Label]>,
+    account: Option<Word>,
+    pub(super) addresses: Box<[IpAddr]>,
+    pub(super) nets: Box<[IpNet]>,
+    pub(super) ports: Box<[(Word, u8, u16)]>,
+    pub(super) local: bool,
+    absent: bool,
+    /// The sets it belongs to, sorted.
+    pub(super) sets: Vec<SetId>,
+    /// The policies that select it, if it is local.
+    pub(super) policies: BTreeSet<PolicyId>,
+}
+
+/// What is known of a namespace; labels are unknown until it comes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Namespace {
+    pub(super) labels: Box<[Label]>,
+    members: BTreeSet<EndpointKey>,
+    accounts: BTreeMap<String, Labels>,
+}
+
+/// Who is there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct World {
+    pub(super) words: Words,
+    pub(super) endpoints: BTreeMap<EndpointKey, Stored>,
+    namespaces: BTreeMap<String, Namespace>,
+}
+
+impl World {
+    /// Takes an endpoint in and hands back what was there before; what it belongs to is for the caller to find out.
+    pub(super) fn put(&mut self, key: &EndpointKey, new: &Endpoint) -> Option<Stored> {
+        let namespace = key.namespace().map(|name| {
+            self.namespaces.entry(name.to_owned()).or_default().members.insert(key.clone());
+            self.words.acquire(name)
+        });
+        let stored = Stored {
+            class: key.class,
+            namespace,
+            labels: intern(&mut self.words, &new.labels),
+            account: new.service_account.as_ref().map(|name| self.words.acquire(name)),
+            addresses: new.addresses.clone().into(),
+            nets: new.nets.clone().into(),
+            ports: new
+                .ports
+                .iter()
+                .map(|port| (self.words.acquire(&port.name), port.protocol.0, port.port))
+                .collect(),
+            local: new.local && matches!(key.class, Class::Pod | Class::HostEndpoint),
+            absent: new.absent,
+            sets: Vec::new(),
+            policies: BTreeSet::new(),
+        };
+        self.endpoints.insert(key.clone(), stored)
+    }
+
+    /// Forgets an endpoint. Its words are held until [`World::drop_words`].
+    pub(super) fn remove(&mut self, key: &EndpointKey) -> Option<Stored> {
+        let old = self.endpoints.remove(key)?;
+        if let Some(name) = key.namespace() {
+            let empty = self.namespaces.get_mut(name).is_some_and(|namespace| {
+                namespace.members.remove(key);
+                namespace.is_empty()
+            });
+            if empty {
+                self.namespaces.remove(name);
+            }
+        }
+        Some(old)
+    }
+
+    /// Gives back the words of an endpoint that is no more.
+    pub(super) fn drop_words(&mut self, old: &Stored) {
+        let labels = old.labels.iter().flat_map(|(key, value)| [*key, *value]);
+        let ports = old.ports.iter().map(|(name, ..)| *name);
+        for word in labels.chain(ports).chain(old.namespace).chain(old.account) {
+            self.words.release(word);
+        }
+    }
+
+    /// Replaces the labels of a namespace and hands back those before.
+    pub(super) fn put_namespace(&mut self, name: &str, labels: &Labels) -> Box<[Label]> {
+        let new = intern(&mut self.words, labels);
+        let namespace = self.namespaces.entry(name.to_owned()).or_default();
+        let old = std::mem::replace(&mut namespace.labels, new);
+        if namespace.is_empty() {
+            self.namespaces.remove(name);
+        }
+        old
+    }
+
+    /// Gives back the words of labels that are no more.
+    pub(super) fn drop_labels(&mut self, old: &[Label]) {
+        for word in old.iter().flat_map(|(key, value)| [*key, *value]) {
+            self.words.release(word);
+        }
+    }
+
+    /// Replaces the labels of a service account; `None`: it is gone.
+    pub(super) fn put_account(&mut self, namespace: &str, name: &str, labels: Option<&Labels>) {
+        let entry = self.namespaces.entry(namespace.to_owned()).or_default();
+        match labels {
+            Some(labels) => drop(entry.accounts.insert(name.to_owned(), labels.clone())),
+            None => drop(entry.accounts.remove(name)),
+        }
+        if entry.is_empty() {
+            self.namespaces.remove(namespace);
+        }
+    }
+
+    /// Who is in a namespace.
+    pub(super) fn members(&self, namespace: &str) -> Vec<EndpointKey> {
+        self.namespaces
+            .get(namespace)
+            .map(|found| found.members.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Who may be at such a place.
+    pub(super) fn reachable(&self, place: &Place) -> Vec<EndpointKey> {
+        let of = |such: &dyn Fn(&Namespace) -> bool| {
+            let such = self.namespaces.values().filter(|namespace| such(namespace));
+            such.flat_map(|namespace| namespace.members.iter().cloned()).collect()
+        };
+        match place {
+            Place::Namespace(name) => self.members(name),
+            Place::Namespaces(selector) => {
+                of(&|namespace| selector.holds(&|key| self.words.value_of(&namespace.labels, key)))
+            }
+            Place::Anywhere | Place::Global => self.endpoints.keys().cloned().collect(),
+        }
+    }
+
+    /// The labels of a namespace.
+    pub(super) fn labels_of(&self, namespace: Option<Word>) -> &[Label] {
+        let name = namespace.map(|word| self.words.text(word));
+        name.and_then(|name| self.namespaces.get(name)).map_or(&[], |namespace| &namespace.labels)
+    }
+
+    /// Is this endpoint meant?
+    pub(super) fn is(&self, endpoint: &Stored, who: &Who) -> bool {
+        let labels = |key: &str| self.words.value_of(&endpoint.labels, key);
+        is_of(endpoint, who.members)
+            && self.is_at(endpoint, &who.place)
+            && who.accounts.as_ref().is_none_or(|accounts| self.has_account(endpoint, accounts))
+            && who.endpoints.holds(&labels)
+    }
+
+    fn is_at(&self, endpoint: &Stored, place: &Place) -> bool {
+        let namespace = endpoint.namespace.map(|word| self.words.text(word));
+        match place {
+            Place::Anywhere => true,
+            Place::Global => namespace.is_none(),
+            Place::Namespace(name) => namespace == Some(name.as_str()),
+            Place::Namespaces(selector) => {
+                let labels = self.labels_of(endpoint.namespace);
+                namespace.is_some() && selector.holds(&|key| self.words.value_of(labels, key))
+            }
+        }
+    }
+
+    fn has_account(&self, endpoint: &Stored, accounts: &crate::normal::Accounts) -> bool {
+        let (Some(account), Some(namespace)) = (endpoint.account, endpoint.namespace) else { return false };
+        let (name, namespace) = (self.words.text(account), self.words.text(namespace));
+        let labels = self.namespaces.get(namespace).and_then(|namespace| namespace.accounts.get(name));
+        let named = accounts.names.is_empty() || accounts.names.iter().any(|wanted| wanted == name);
+        named
+            && accounts.selector.as_ref().is_none_or(|selector| {
+                selector.holds(&|key| labels.and_then(|labels| labels.get(key)).map(String::as_str))
+            })
+    }
+}
+
+impl Namespace {
+    fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.members.is_empty() && self.accounts.is_empty()
+    }
+}
+
+fn is_of(endpoint: &Stored, members: Members) -> bool {
+    match (members, endpoint.class) {
+        (Members::Pods | Members::Endpoints, Class::Pod) => !endpoint.absent,
+        (Members::Endpoints, Class::NetworkSet | Class::GlobalNetworkSet | Class::HostEndpoint) => true,
+        (Members::Nodes, Class::Node) => true,
+        _ => false,
+    }
+}
+
+fn intern(words: &mut Words, labels: &Labels) -> Box<[Label]> {
+    let mut pairs: Vec<Label> =
+        labels.iter().map(|(key, value)| (words.acquire(key), words.acquire(value))).collect();
+    pairs.sort_unstable();
+    pairs.into()
+}

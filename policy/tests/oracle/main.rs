@@ -1,0 +1,156 @@
+//! The engine against an oracle: random resources, random changes to them, random packets.
+//!
+//! ```text
+//! cluster  the resources, as they stand        random  changes to them
+//! judge    packet ─► verdict, from the resources alone: slow, obvious, sharing nothing with the crate
+//! kernel   what a kernel would hold that was only told of what is dirty, and packet ─► verdict by walking its rules
+//! ```
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+
+mod cluster;
+mod judge;
+mod kernel;
+mod random;
+
+use cluster::{Change, Cluster};
+use corduroy_policy::{Class, Direction, Engine, Stage};
+use kernel::Kernel;
+use proptest::prelude::*;
+use random::Dice;
+
+/// How often each property is tried.
+const CASES: u32 = 400;
+/// How many packets are sent after each step.
+const PACKETS: usize = 24;
+
+/// Judges packets of all endpoints of this node by both ways, and says where they differ.
+fn agree(cluster: &Cluster, kernel: &Kernel, dice: &mut Dice) -> Result<(), TestCaseError> {
+    let locals: Vec<_> = cluster.endpoints.iter().filter(|(_, endpoint)| endpoint.local).collect();
+    for _ in 0..PACKETS {
+        for (key, endpoint) in &locals {
+            for direction in Direction::ALL {
+                let Some(packet) = random::packet(cluster, endpoint, direction, dice) else { continue };
+                let wanted = judge::passes(cluster, key, direction, &packet);
+                let found = kernel.passes(key, Stage::Own, direction, &packet);
+                prop_assert_eq!(
+                    found,
+                    wanted,
+                    "{:?} {} {:?}\n{:#?}\n{}",
+                    key,
+                    direction,
+                    packet,
+                    cluster.policies,
+                    kernel
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An engine that is told all at once, in the order that `backwards` says.
+fn told_at_once(cluster: &Cluster, backwards: bool) -> Engine {
+    let mut engine = Engine::default();
+    let mut changes = cluster.as_changes();
+    if backwards {
+        changes.reverse();
+    }
+    for change in changes {
+        change.tell(&mut engine);
+    }
+    engine
+}
+
+fn changes(seeds: &[u64]) -> Vec<Change> {
+    seeds.iter().map(|seed| random::change(&mut Dice(*seed))).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+    #[test]
+    fn after_any_changes_the_kernel_does_what_the_resources_say(
+        seeds in proptest::collection::vec(any::<u64>(), 1..40),
+        seed in any::<u64>(),
+    ) {
+        let (mut cluster, mut engine, mut kernel) = (Cluster::start(), Engine::default(), Kernel::default());
+        cluster.as_changes().iter().for_each(|change| change.tell(&mut engine));
+        let mut dice = Dice(seed);
+        for change in changes(&seeds) {
+            cluster.apply(&change);
+            change.tell(&mut engine);
+            // Sometimes several changes come before anybody looks, as in life.
+            if dice.below(3) > 0 {
+                kernel.catch_up(&mut engine);
+                agree(&cluster, &kernel, &mut dice)?;
+            }
+        }
+        kernel.catch_up(&mut engine);
+        agree(&cluster, &kernel, &mut dice)?;
+    }
+
+    #[test]
+    fn who_was_told_of_changes_one_by_one_holds_what_who_was_told_at_once_does(
+        seeds in proptest::collection::vec(any::<u64>(), 1..40),
+        stops in any::<u64>(),
+    ) {
+        let (mut cluster, mut engine, mut kernel) = (Cluster::start(), Engine::default(), Kernel::default());
+        cluster.as_changes().iter().for_each(|change| change.tell(&mut engine));
+        let mut dice = Dice(stops);
+        for change in changes(&seeds) {
+            cluster.apply(&change);
+            change.tell(&mut engine);
+            if dice.below(2) == 0 {
+                kernel.catch_up(&mut engine);
+            }
+        }
+        kernel.catch_up(&mut engine);
+        for backwards in [false, true] {
+            let whole = Kernel::of(&told_at_once(&cluster, backwards));
+            prop_assert_eq!(kernel.to_string(), whole.to_string(), "backwards: {}", backwards);
+        }
+    }
+
+    #[test]
+    fn when_everything_is_gone_nothing_is_left(seeds in proptest::collection::vec(any::<u64>(), 1..40)) {
+        let (mut cluster, mut engine, mut kernel) = (Cluster::start(), Engine::default(), Kernel::default());
+        cluster.as_changes().iter().for_each(|change| change.tell(&mut engine));
+        for change in changes(&seeds) {
+            cluster.apply(&change);
+            change.tell(&mut engine);
+        }
+        kernel.catch_up(&mut engine);
+        for change in cluster.as_removals() {
+            change.tell(&mut engine);
+        }
+        kernel.catch_up(&mut engine);
+        prop_assert_eq!(kernel.to_string(), Kernel::default().to_string());
+        prop_assert_eq!((engine.chains().count(), engine.sets().count(), engine.words()), (0, 0, 0));
+    }
+}
+
+#[test]
+fn the_random_packets_and_policies_meet_often_enough_to_mean_something() {
+    let (mut allowed, mut denied, mut judged) = (0, 0, 0);
+    for seed in 0..60u64 {
+        let mut cluster = Cluster::start();
+        for change in changes(&(0..30).map(|n| seed * 1_000 + n).collect::<Vec<_>>()) {
+            cluster.apply(&change);
+        }
+        let kernel = Kernel::of(&told_at_once(&cluster, false));
+        let mut dice = Dice(seed);
+        for (key, endpoint) in
+            cluster.endpoints.iter().filter(|(key, it)| it.local && key.class == Class::Pod)
+        {
+            for direction in Direction::ALL {
+                let Some(packet) = random::packet(&cluster, endpoint, direction, &mut dice) else { continue };
+                judged += usize::from(kernel.has_program(key, Stage::Own, direction));
+                match judge::passes(&cluster, key, direction, &packet) {
+                    true => allowed += 1,
+                    false => denied += 1,
+                }
+            }
+        }
+    }
+    assert!(allowed > 50 && denied > 50 && judged > 100, "{allowed} {denied} {judged}");
+}

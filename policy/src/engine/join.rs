@@ -43,7 +43,7 @@ impl Engine {
                 kept.locals.remove(key);
             }
         }
-        self.program(&programs);
+        self.reprogram(&programs);
         for id in gone {
             self.leave(id);
         }
@@ -119,7 +119,7 @@ impl Engine {
                 };
             }
         }
-        self.program(&programs);
+        self.reprogram(&programs);
         if let Some(active) = old.and_then(|old| old.active) {
             self.deactivate(active);
         }
@@ -132,7 +132,7 @@ impl Engine {
         }
     }
 
-    /// Takes their programs from endpoints; [`Engine::program`] gives them those they should have.
+    /// Takes their programs from endpoints; [`Engine::reprogram`] gives them those they should have.
     pub(super) fn unprogram(&mut self, keys: &BTreeSet<EndpointKey>) -> Before {
         let taken = keys.iter().map(|key| (key.clone(), self.programs.remove(key).unwrap_or_default()));
         let taken: Before = taken.collect();
@@ -142,7 +142,7 @@ impl Engine {
         taken
     }
 
-    pub(super) fn program(&mut self, before: &Before) {
+    pub(super) fn reprogram(&mut self, before: &Before) {
         for (key, old) in before {
             let new = self.programs_of(key);
             if new != *old {

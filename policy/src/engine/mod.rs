@@ -176,7 +176,7 @@ impl Engine {
         }
         let locals = self.locals.clone();
         let before = self.unprogram(&locals);
-        self.program(&before);
+        self.reprogram(&before);
     }
 
     /// A policy came or changed.

@@ -187,7 +187,7 @@ fn a_rule_that_is_not_understood_fails_closed_as_its_documentation_has_it() {
             {action: Accept, to: [{networks: [10.0.0.0/8]}]}]}",
     );
     let wanted = ["1 Deny from() to()", "2 Allow from() to(in [10.0.0.0/8])"];
-    assert_eq!((show(&policy.egress), policy.broken.len()), (wanted.map(str::to_owned).into(), 2));
+    assert_eq!((show(&policy.egress), policy.broken.len()), (wanted.map(str::to_owned).into(), 3));
     let policy = of_cluster("{tier: Admin, priority: 0, subject: {namespaces: {}}, egress: all}");
     assert_eq!((show(&policy.ingress).len(), show(&policy.egress).len(), policy.broken.len()), (1, 1, 1));
 }

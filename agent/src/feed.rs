@@ -205,6 +205,6 @@ fn announce(event: &Event) {
             }
         }
         Event::Unavailable { kind, why } => tracing::warn!("{kind} can't be had: {why}"),
-        Event::Put(_) | Event::Gone(_) | Event::InSync { .. } => {}
+        Event::Put(_) | Event::Gone(_) | Event::InSync { .. } | Event::Covered(_) => {}
     }
 }

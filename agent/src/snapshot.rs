@@ -140,7 +140,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Resource>, String> {
     }
     let namespaces = content.namespaces.into_iter().map(|named| Namespace::new(named.metadata()));
     resources.extend(namespaces.map(|namespace| Resource::Namespace(Arc::new(namespace))));
-    let pods = content.pods.into_iter().map(|named| Pod { metadata: named.metadata() });
+    let pods = content.pods.into_iter().map(|named| Pod { metadata: named.metadata(), ..Pod::default() });
     resources.extend(pods.map(|pod| Resource::Pod(Arc::new(pod))));
     for Core { name, spec } in content.services {
         resources.push(Resource::Service(Arc::new(Service { metadata: Metadata::named(name), spec })));

@@ -1,6 +1,7 @@
 //! What a datastore says and what it is told: plain data, so that whoever makes sense of it (`fabric`) needs no
 //! datastore crate, and so that it can be recorded and replayed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::meta::{Key, Kind};
@@ -38,6 +39,55 @@ pub enum Event {
         /// What is wrong with it.
         rejections: Vec<Rejection>,
     },
+    /// All pods of other nodes in these namespaces were said, and changes follow. Said again whenever it changes; what
+    /// is known of pods beside them may be out of date.
+    Covered(Scope),
+}
+
+/// What policies of a node need to know of others: as little as they can do with, since it is every pod of the cluster
+/// that may be meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The pods of other nodes.
+    pub pods: Scope,
+    /// The labels of service accounts.
+    pub service_accounts: bool,
+    /// The endpoints of these services, by `namespace/name`.
+    pub services: BTreeSet<String>,
+}
+
+/// Namespaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// None.
+    #[default]
+    Nothing,
+    /// These. (None of them is the same as `Nothing`.)
+    Namespaces(BTreeSet<String>),
+    /// All.
+    Everywhere,
+}
+
+impl Scope {
+    /// Is this namespace one of them?
+    #[must_use]
+    pub fn has(&self, namespace: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Namespaces(some) => some.contains(namespace),
+            Self::Everywhere => true,
+        }
+    }
+
+    /// Are all of those among these?
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Nothing) | (Self::Everywhere, _) => true,
+            (_, Self::Namespaces(some)) => some.iter().all(|namespace| self.has(namespace)),
+            (_, Self::Everywhere) => false,
+        }
+    }
 }
 
 /// How current a kind is.

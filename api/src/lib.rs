@@ -40,6 +40,7 @@ pub mod schema;
 mod secret;
 mod selector;
 pub mod service;
+mod service_account;
 mod value;
 pub mod yaml;
 
@@ -47,7 +48,7 @@ pub use addressing::{Addressing, BadAnnotation};
 pub use bgp_configuration::BgpConfiguration;
 pub use bgp_filter::BgpFilter;
 pub use bgp_peer::{BgpPeer, SecretRef};
-pub use event::{Event, Rejection, Source, Version, Why, Write, WriteError};
+pub use event::{Asked, Event, Rejection, Scope, Source, Version, Why, Write, WriteError};
 pub use fabric_node::FabricNode;
 pub use ip_pool::{Encapsulation, IpPool, IpPoolSpec, IpPoolStatusSpec, When};
 pub use ip_reservation::IpReservation;
@@ -62,6 +63,7 @@ pub use schema::crd::ConditionSpec;
 pub use secret::{Secret, SecretValue};
 pub use selector::{Clue, Requirement, Selector, SelectorError};
 pub use service::{EndpointSlice, Service};
+pub use service_account::ServiceAccount;
 pub use value::{AsNumber, Community, NotACommunity, NotAnAsNumber, cluster_id, is_host};
 
 #[cfg(test)]

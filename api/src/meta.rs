@@ -33,11 +33,31 @@ pub enum Kind {
     Service,
     /// Where the endpoints of services are, out of the Kubernetes core.
     EndpointSlice,
+    /// Who may send what to the pods of a namespace, out of Kubernetes' `networking.k8s.io`.
+    KubernetesNetworkPolicy,
+    /// What the cluster's administrator says before and behind those, out of `policy.networking.k8s.io`.
+    ClusterNetworkPolicy,
+    /// Who may send what to the pods of a namespace; ours.
+    NetworkPolicy,
+    /// Who may send what to whom, in all namespaces and to hosts.
+    GlobalNetworkPolicy,
+    /// Policies that are asked together.
+    Tier,
+    /// Networks of a namespace, with labels.
+    NetworkSet,
+    /// Networks with labels.
+    GlobalNetworkSet,
+    /// Interfaces of hosts, made known to policies.
+    HostEndpoint,
+    /// A pod of another node.
+    RemotePod,
+    /// What pods act as, out of the Kubernetes core.
+    ServiceAccount,
 }
 
 impl Kind {
     /// Every kind, in the order in which a reader should learn of them: what others refer to comes first.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 22] = [
         Self::Secret,
         Self::BgpFilter,
         Self::BgpConfiguration,
@@ -50,9 +70,31 @@ impl Kind {
         Self::Pod,
         Self::Service,
         Self::EndpointSlice,
+        Self::ServiceAccount,
+        Self::RemotePod,
+        Self::NetworkSet,
+        Self::GlobalNetworkSet,
+        Self::HostEndpoint,
+        Self::Tier,
+        Self::KubernetesNetworkPolicy,
+        Self::ClusterNetworkPolicy,
+        Self::NetworkPolicy,
+        Self::GlobalNetworkPolicy,
     ];
 
-    /// As `kind:` has it.
+    /// Those of policies, as [`PolicyResource`](crate::policy::PolicyResource) has them.
+    pub const POLICIES: [Self; 8] = [
+        Self::NetworkSet,
+        Self::GlobalNetworkSet,
+        Self::HostEndpoint,
+        Self::Tier,
+        Self::KubernetesNetworkPolicy,
+        Self::ClusterNetworkPolicy,
+        Self::NetworkPolicy,
+        Self::GlobalNetworkPolicy,
+    ];
+
+    /// What it is called, which no other is: as `kind:` has it, and with its group where another kind is called the same.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -68,15 +110,73 @@ impl Kind {
             Self::Pod => "Pod",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
+            Self::KubernetesNetworkPolicy => "NetworkPolicy.networking.k8s.io",
+            Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::GlobalNetworkPolicy => "GlobalNetworkPolicy",
+            Self::Tier => "Tier",
+            Self::NetworkSet => "NetworkSet",
+            Self::GlobalNetworkSet => "GlobalNetworkSet",
+            Self::HostEndpoint => "HostEndpoint",
+            Self::RemotePod => "RemotePod",
+            Self::ServiceAccount => "ServiceAccount",
         }
     }
 
-    /// Can it be written as YAML of ours? The others are the core's: referred to, or read and never written.
+    /// What `kind:` says in a document of it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::KubernetesNetworkPolicy => Self::NetworkPolicy.name(),
+            Self::RemotePod => Self::Pod.name(),
+            kind => kind.name(),
+        }
+    }
+
+    /// What `apiVersion:` says in a document of it.
+    #[must_use]
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::Secret
+            | Self::Namespace
+            | Self::Pod
+            | Self::RemotePod
+            | Self::Service
+            | Self::ServiceAccount => "v1",
+            Self::EndpointSlice => "discovery.k8s.io/v1",
+            Self::KubernetesNetworkPolicy => "networking.k8s.io/v1",
+            Self::ClusterNetworkPolicy => "policy.networking.k8s.io/v1alpha2",
+            _ => crate::API_VERSION,
+        }
+    }
+
+    /// Can it be written as YAML of ours? The others are Kubernetes': referred to, or read and never written.
     #[must_use]
     pub fn is_ours(self) -> bool {
-        let of_the_core =
-            [Self::Secret, Self::Namespace, Self::Pod, Self::Service, Self::EndpointSlice].contains(&self);
-        !of_the_core
+        self.api_version() == crate::API_VERSION
+    }
+
+    /// Is it a kind of policies, or of what only policies speak of?
+    #[must_use]
+    pub fn is_policy(self) -> bool {
+        Self::POLICIES.contains(&self)
+    }
+
+    /// Are its resources in namespaces? Their names are `namespace/name` then. (Secrets are, but all that is read are
+    /// in one and known by their bare names.)
+    #[must_use]
+    pub fn is_namespaced(self) -> bool {
+        [
+            Self::Pod,
+            Self::RemotePod,
+            Self::Service,
+            Self::EndpointSlice,
+            Self::ServiceAccount,
+            Self::KubernetesNetworkPolicy,
+            Self::NetworkPolicy,
+            Self::NetworkSet,
+        ]
+        .contains(&self)
     }
 
     /// The kind of this name.
@@ -141,11 +241,25 @@ impl Metadata {
         Self { name: name.into(), ..Self::default() }
     }
 
-    pub(crate) fn check(raw: &RawMetadata, report: &mut Report) -> Option<Self> {
+    /// The metadata of a resource of `kind`, or of one whose kind can't be told.
+    pub(crate) fn check(raw: &RawMetadata, kind: Option<Kind>, report: &mut Report) -> Option<Self> {
         if raw.name.is_none() {
             report.missing("name", NAME);
         }
         let name = report.parsed("name", raw.name.as_ref(), NAME, |n| is_name(n).then(|| n.to_owned()));
+        let name = match (kind.map(Kind::is_namespaced), &raw.namespace) {
+            (Some(true), given) => {
+                let namespace = given.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+                let fine = |n: &str| (is_name(n) && !n.contains('.') && n.len() <= 63).then(|| n.to_owned());
+                let namespace = report.parsed("namespace", Some(&namespace), NAMESPACE, fine);
+                name.zip(namespace).map(|(name, namespace)| format!("{namespace}/{name}"))
+            }
+            (Some(false), Some(given)) => {
+                report.refuse_field("namespace", quoted(given), "left out: this kind is in no namespace");
+                None
+            }
+            (Some(false), None) | (None, _) => name,
+        };
         let labels = raw.labels.clone().unwrap_or_default();
         report.within("labels", |r| check_labels(&labels, r));
         Some(Self {
@@ -160,8 +274,13 @@ impl Metadata {
     /// As it is written; the resource version is left out, since it describes what stands in the datastore.
     pub(crate) fn raw(&self) -> RawMetadata {
         let some = |map: &BTreeMap<String, String>| (!map.is_empty()).then(|| map.clone());
+        let (namespace, name) = match self.name.split_once('/') {
+            Some((namespace, name)) => (Some(namespace.to_owned()), name),
+            None => (None, self.name.as_str()),
+        };
         RawMetadata {
-            name: Some(self.name.clone()),
+            name: Some(name.to_owned()),
+            namespace,
             labels: some(&self.labels),
             annotations: some(&self.annotations),
             uid: self.uid.clone(),
@@ -176,6 +295,8 @@ raw! {
     pub struct RawMetadata {
         /// The name.
         name: String = "name",
+        /// The namespace, of a kind that has them.
+        namespace: String = "namespace",
         /// What selectors choose by.
         labels: BTreeMap<String, String> = "labels",
         /// Notes.
@@ -208,6 +329,12 @@ impl crate::raw::Raw for serde_yaml::Value {
         crate::schema::Schema::anything()
     }
 }
+
+/// The namespace of what names none.
+const DEFAULT_NAMESPACE: &str = "default";
+
+const NAMESPACE: &str = "a name of lower-case letters, digits and '-', beginning and ending with a letter or digit, at \
+                         most 63 characters";
 
 pub(crate) const NAME: &str = "a name of lower-case letters, digits, '-' and '.', beginning and ending with a letter \
                                or digit, at most 253 characters";

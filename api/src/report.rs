@@ -113,6 +113,14 @@ impl Report {
         });
     }
 
+    /// Notes what another report found, whose paths begin where this one stands.
+    pub fn adopt(&mut self, violations: Violations) {
+        for Invalid { field, value, allowed } in violations.0 {
+            let field = FieldPath(self.at.0.iter().cloned().chain(field.0).collect());
+            self.problems.push(Invalid { field, value, allowed });
+        }
+    }
+
     /// How many violations were noted so far.
     #[must_use]
     pub fn count(&self) -> usize {

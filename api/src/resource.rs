@@ -6,12 +6,13 @@ use serde::Serialize;
 use serde_yaml::Value;
 
 use crate::meta::{Key, Kind, Metadata, RawMetadata};
+use crate::policy::PolicyResource;
 use crate::raw::{Fields, Raw};
 use crate::report::{Invalid, Report};
 use crate::yaml::{self, SyntaxError};
 use crate::{
     BgpConfiguration, BgpFilter, BgpPeer, EndpointSlice, FabricNode, IpPool, IpReservation, IpamBlock,
-    Namespace, Pod, Secret, Service,
+    Namespace, Pod, Secret, Service, ServiceAccount,
 };
 
 /// `apiVersion` of all our kinds.
@@ -61,6 +62,12 @@ pub enum Resource {
     Service(Arc<Service>),
     /// Where a service's endpoints are. Never in YAML.
     EndpointSlice(Arc<EndpointSlice>),
+    /// One of the policy kinds, of Kubernetes or ours.
+    Policy(Arc<PolicyResource>),
+    /// A pod of another node. Never in YAML.
+    RemotePod(Arc<Pod>),
+    /// What pods act as. Never in YAML.
+    ServiceAccount(Arc<ServiceAccount>),
 }
 
 macro_rules! each {
@@ -78,6 +85,9 @@ macro_rules! each {
             Resource::Pod($r) => $out,
             Resource::Service($r) => $out,
             Resource::EndpointSlice($r) => $out,
+            Resource::Policy($r) => $out,
+            Resource::RemotePod($r) => $out,
+            Resource::ServiceAccount($r) => $out,
         }
     };
 }
@@ -99,6 +109,9 @@ impl Resource {
             Self::Pod(_) => Kind::Pod,
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Policy(r) => r.body.kind(),
+            Self::RemotePod(_) => Kind::RemotePod,
+            Self::ServiceAccount(_) => Kind::ServiceAccount,
         }
     }
 
@@ -150,14 +163,9 @@ impl Resource {
         let Some(fields) = Fields::of(value, &known, &mut report) else {
             return Err(Refused::new(None, report));
         };
-        let version: Option<String> = fields.read("apiVersion", &mut report);
-        report.choice("apiVersion", version.as_ref(), &[(API_VERSION, ())]);
-        if version.is_none() {
-            report.missing("apiVersion", API_VERSION);
-        }
         let kind = read_kind(&fields, &mut report);
         let raw: RawMetadata = fields.read("metadata", &mut report).unwrap_or_default();
-        let metadata = report.within("metadata", |r| Metadata::check(&raw, r));
+        let metadata = report.within("metadata", |r| Metadata::check(&raw, kind, r));
         let key = kind.zip(metadata.as_ref()).map(|(kind, m)| Key::new(kind, m.name.clone()));
         // A spec is checked even when the name is bad, so that all violations are told at once.
         let metadata = metadata.unwrap_or_default();
@@ -172,8 +180,8 @@ impl Resource {
             Some(Kind::BgpPeer) => read_as(&fields, metadata, &mut report).map(Self::BgpPeer),
             Some(Kind::BgpFilter) => read_as(&fields, metadata, &mut report).map(Self::BgpFilter),
             Some(Kind::IpReservation) => read_as(&fields, metadata, &mut report).map(Self::IpReservation),
-            // `read_kind` has refused it.
-            Some(Kind::Secret | Kind::Namespace | Kind::Pod | Kind::Service | Kind::EndpointSlice) => None,
+            // What is no policy now, `read_kind` has refused.
+            Some(kind) => read_policy(kind, &fields, metadata, &mut report).map(Self::Policy),
         };
         report.finish(resource).map_err(|violations| Refused { key, problems: violations.0 })
     }
@@ -181,7 +189,7 @@ impl Resource {
     /// The resource as one YAML document, without `---` and without its resource version.
     ///
     /// # Errors
-    /// A resource of a kind that is not [ours](Kind::is_ours) has no form in YAML.
+    /// A resource of a kind that is neither [ours](Kind::is_ours) nor a policy is not written.
     pub fn to_yaml(&self) -> Result<String, SyntaxError> {
         match self {
             Self::IpPool(r) => write(&**r),
@@ -191,34 +199,71 @@ impl Resource {
             Self::BgpPeer(r) => write(&**r),
             Self::BgpFilter(r) => write(&**r),
             Self::IpReservation(r) => write(&**r),
+            Self::Policy(r) => yaml::write(&Document {
+                api_version: r.body.kind().api_version(),
+                kind: r.body.kind().word(),
+                metadata: r.metadata.raw(),
+                spec: &r.spec,
+            }),
             Self::Secret(_)
             | Self::Namespace(_)
             | Self::Pod(_)
             | Self::Service(_)
-            | Self::EndpointSlice(_) => {
+            | Self::EndpointSlice(_)
+            | Self::RemotePod(_)
+            | Self::ServiceAccount(_) => {
                 Err(SyntaxError { what: format!("a {} is not written as YAML", self.kind()), line: None })
             }
         }
     }
 }
 
+/// The kind that `apiVersion` and `kind` name together.
 fn read_kind(fields: &Fields<'_>, report: &mut Report) -> Option<Kind> {
-    let ours = Kind::ALL.into_iter().filter(|kind| kind.is_ours());
-    let names: Vec<(&str, Kind)> = ours.map(|kind| (kind.name(), kind)).collect();
+    let version: Option<String> = fields.read("apiVersion", report);
+    let readable = || Kind::ALL.into_iter().filter(|kind| kind.is_ours() || kind.is_policy());
+    let others = readable().filter(|kind| version.as_deref() == Some(kind.api_version()));
+    let (group, kinds): (&str, Vec<Kind>) = match others.clone().next() {
+        Some(kind) => (kind.api_version(), others.collect()),
+        None => (API_VERSION, readable().filter(|kind| kind.is_ours()).collect()),
+    };
+    let versions =
+        [API_VERSION].into_iter().chain(readable().map(Kind::api_version).filter(|v| *v != API_VERSION));
+    let versions: Vec<(&str, ())> = versions.map(|version| (version, ())).collect();
+    report.choice("apiVersion", version.as_ref(), &versions);
+    if version.is_none() {
+        report.missing("apiVersion", API_VERSION);
+    }
+    let names: Vec<(&str, Kind)> = kinds.into_iter().map(|kind| (kind.word(), kind)).collect();
     let raw: Option<String> = fields.read("kind", report);
     if raw.is_none() {
-        report.missing(
-            "kind",
-            format!("one of {}", names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")),
-        );
+        let list = names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        report.missing("kind", format!("one of {list}"));
         return None;
     }
-    if raw.as_deref() == Some(Kind::Secret.name()) {
+    if raw.as_deref() == Some(Kind::Secret.name()) && group == API_VERSION {
         let allowed = "a secret is not read from YAML, only referred to by name and key";
         report.refuse_field("kind", "Secret", allowed);
         return None;
     }
     report.choice("kind", raw.as_ref(), &names)
+}
+
+fn read_policy(
+    kind: Kind,
+    fields: &Fields<'_>,
+    metadata: Metadata,
+    report: &mut Report,
+) -> Option<Arc<PolicyResource>> {
+    let spec: Option<Value> = fields.read("spec", report);
+    let spec = spec.unwrap_or_else(|| Value::Mapping(serde_yaml::Mapping::new()));
+    match PolicyResource::read(kind, metadata, spec)? {
+        Ok(policy) => Some(Arc::new(policy)),
+        Err(violations) => {
+            report.adopt(violations);
+            None
+        }
+    }
 }
 
 fn read_as<T: Checked>(fields: &Fields<'_>, metadata: Metadata, report: &mut Report) -> Option<Arc<T>> {

@@ -11,6 +11,7 @@
 //! beyond CEL: a bad one is let in here and refused there.
 
 pub mod crd;
+mod policy;
 
 use serde_yaml::{Mapping, Value};
 

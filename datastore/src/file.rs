@@ -22,7 +22,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use corduroy_api::{Event, Kind, Resource, Source, Version, Write, WriteError};
+use corduroy_api::{Event, Kind, Resource, Scope, Source, Version, Write, WriteError};
 use rustix::fd::OwnedFd;
 
 use crate::hub::{Hub, lock};
@@ -97,6 +97,7 @@ impl FileStore {
 impl Shared {
     /// Everything was read: every kind is known.
     fn in_sync(&self) {
+        self.hub.say(Event::Covered(Scope::Everywhere));
         for kind in Kind::ALL {
             self.hub.say(Event::InSync { kind, from: Source::Live });
         }

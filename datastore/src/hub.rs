@@ -2,13 +2,14 @@
 //!
 //! A watcher's queue holds at most one event for each resource, kind and source: a later one takes the place of an
 //! earlier one that was not taken yet. Replacing in place is what keeps `InSync` behind the replay, and a `Put`
-//! replaced by a `Gone` is still told, since the watcher may know the resource from before.
+//! replaced by a `Gone` is still told, since the watcher may know the resource from before. Only `Covered` goes to the end
+//! of the queue when it is said again: it speaks of pods that were said since.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use corduroy_api::{Event, Key, Kind, Rejection, Resource, Source};
+use corduroy_api::{Event, Key, Kind, Rejection, Resource, Scope, Source};
 use tokio::sync::Notify;
 
 /// What is in force, and who watches it: what a backend is made of. Whatever it learns it says here.
@@ -22,6 +23,7 @@ struct Inner {
     resources: BTreeMap<Key, Resource>,
     rejected: BTreeMap<String, Vec<Rejection>>,
     known: BTreeMap<Kind, Known>,
+    covered: Option<Scope>,
     watchers: Vec<Weak<Queue>>,
 }
 
@@ -52,6 +54,7 @@ enum Slot {
     Resource(Key),
     Kind(Kind),
     Source(String),
+    Covered,
 }
 
 /// A running watch. Events come in order; see the crate's contract.
@@ -106,6 +109,9 @@ impl Hub {
         for resource in inner.resources.values().filter(|r| r.kind() == kind) {
             queue.push(Event::Put(resource.clone()));
         }
+        if let Some(scope) = inner.covered.as_ref().filter(|_| kind == Kind::RemotePod) {
+            queue.push(Event::Covered(scope.clone()));
+        }
         if let Some(known) = inner.known.get(&kind) {
             queue.push(known.event(kind));
         }
@@ -154,6 +160,7 @@ impl Inner {
             Event::Gone(key) => self.resources.remove(key).is_some(),
             Event::InSync { kind, from } => self.know(*kind, Known::InSync(*from)),
             Event::Unavailable { kind, why } => self.know(*kind, Known::Unavailable(why.clone())),
+            Event::Covered(scope) => self.covered.replace(scope.clone()).as_ref() != Some(scope),
             Event::Rejected { source, rejections } if rejections.is_empty() => {
                 self.rejected.remove(source).is_some()
             }
@@ -193,6 +200,7 @@ impl Queue {
             Event::Put(resource) => self.kinds.contains(&resource.kind()),
             Event::Gone(key) => self.kinds.contains(&key.kind),
             Event::InSync { kind, .. } | Event::Unavailable { kind, .. } => self.kinds.contains(kind),
+            Event::Covered(_) => self.kinds.contains(&Kind::RemotePod),
             // What can't be read may be of any kind.
             Event::Rejected { .. } => true,
         }
@@ -204,8 +212,12 @@ impl Queue {
             Event::Gone(key) => Slot::Resource(key.clone()),
             Event::InSync { kind, .. } | Event::Unavailable { kind, .. } => Slot::Kind(*kind),
             Event::Rejected { source, .. } => Slot::Source(source.clone()),
+            Event::Covered(_) => Slot::Covered,
         };
         let mut waiting = lock(&self.waiting);
+        if slot == Slot::Covered && waiting.events.remove(&slot).is_some() {
+            waiting.order.retain(|other| *other != Slot::Covered);
+        }
         if waiting.events.insert(slot.clone(), event).is_none() {
             waiting.order.push_back(slot);
         }

@@ -21,7 +21,7 @@ mod memory;
 use std::future::Future;
 use std::pin::Pin;
 
-use corduroy_api::{Kind, Resource};
+use corduroy_api::{Asked, Kind, Resource};
 
 pub use corduroy_api::{Event, Rejection, Source, Version, Why, Write, WriteError};
 pub use file::{FileStore, OpenError};
@@ -55,6 +55,15 @@ pub struct ListError {
 pub trait Datastore: Send + Sync {
     /// Everything of these kinds, from the beginning. Dropping the [`Watch`] ends it.
     fn watch(&self, kinds: &[Kind]) -> Watch;
+
+    /// Says what the watchers of this datastore need of pods of other nodes, service accounts and services: all of it,
+    /// each time, instead of what was asked for before. How far the pods are known is said by [`Event::Covered`]; those
+    /// that nobody asks for any more are gone.
+    ///
+    /// A datastore without pods has nothing to do here: it says `Covered(Everywhere)` and `InSync` at once.
+    fn ask(&self, asked: Asked) {
+        let _ = asked;
+    }
 
     /// Makes a change, if things are as the writer thinks, and says in which state the resource is afterwards (for a
     /// delete: in which it was). Watchers learn of it like of any other change.

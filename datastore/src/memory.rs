@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use corduroy_api::{Event, Key, Kind, Resource, Source, Version, Write, WriteError};
+use corduroy_api::{Event, Key, Kind, Resource, Scope, Source, Version, Write, WriteError};
 
 use crate::hub::Hub;
 use crate::{Datastore, ListError, Pending, Watch};
@@ -17,6 +17,7 @@ pub struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         let hub = Arc::new(Hub::default());
+        hub.say(Event::Covered(Scope::Everywhere));
         for kind in Kind::ALL {
             hub.say(Event::InSync { kind, from: Source::Live });
         }

@@ -4,12 +4,28 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use corduroy_api::policy::PolicyResource;
 use corduroy_api::{
     BgpConfiguration, BgpFilter, BgpPeer, EndpointSlice, Event, FabricNode, IpPool, IpReservation, IpamBlock,
-    Key, Kind, Namespace, Pod, Rejection, Resource, Secret, SecretRef, SecretValue, Service, Source,
+    Key, Kind, Namespace, Pod, Rejection, Resource, Scope, Secret, SecretRef, SecretValue, Service,
+    ServiceAccount, Source,
 };
 
 type Map<T> = BTreeMap<String, Arc<T>>;
+
+/// The kinds that [`PolicyResource`] holds.
+macro_rules! policies {
+    () => {
+        Kind::KubernetesNetworkPolicy
+            | Kind::ClusterNetworkPolicy
+            | Kind::NetworkPolicy
+            | Kind::GlobalNetworkPolicy
+            | Kind::Tier
+            | Kind::NetworkSet
+            | Kind::GlobalNetworkSet
+            | Kind::HostEndpoint
+    };
+}
 
 /// All resources, in order, and how well each kind is known.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +39,7 @@ pub struct Model {
     reservations: Map<IpReservation>,
     secrets: Map<Secret>,
     core: Core,
+    policies: BTreeMap<Key, Arc<PolicyResource>>,
     sync: BTreeMap<Kind, Sync>,
     rejected: BTreeMap<String, Vec<Rejection>>,
 }
@@ -34,6 +51,10 @@ struct Core {
     pods: Map<Pod>,
     services: Map<Service>,
     slices: Map<EndpointSlice>,
+    remote_pods: Map<Pod>,
+    service_accounts: Map<ServiceAccount>,
+    /// Where all pods of other nodes are known.
+    covered: Scope,
 }
 
 /// How well a kind is known.
@@ -61,6 +82,8 @@ pub enum Changed {
     Sync(Kind),
     /// What is wrong with this source.
     Rejections(String),
+    /// Of which namespaces all pods of other nodes are known.
+    Covered,
 }
 
 impl Model {
@@ -90,6 +113,11 @@ impl Model {
                     Changed::Rejections(source)
                 }
             }
+            Event::Covered(scope) if self.core.covered == scope => Changed::Nothing,
+            Event::Covered(scope) => {
+                self.core.covered = scope;
+                Changed::Covered
+            }
         }
     }
 
@@ -109,6 +137,9 @@ impl Model {
             Resource::Pod(r) => replace(&mut self.core.pods, name, r),
             Resource::Service(r) => replace(&mut self.core.services, name, r),
             Resource::EndpointSlice(r) => replace(&mut self.core.slices, name, r),
+            Resource::RemotePod(r) => replace(&mut self.core.remote_pods, name, r),
+            Resource::ServiceAccount(r) => replace(&mut self.core.service_accounts, name, r),
+            Resource::Policy(r) => replace(&mut self.policies, key.clone(), r),
         };
         if changed { Changed::Resource(key) } else { Changed::Nothing }
     }
@@ -128,6 +159,9 @@ impl Model {
             Kind::Pod => self.core.pods.remove(name).is_some(),
             Kind::Service => self.core.services.remove(name).is_some(),
             Kind::EndpointSlice => self.core.slices.remove(name).is_some(),
+            Kind::RemotePod => self.core.remote_pods.remove(name).is_some(),
+            Kind::ServiceAccount => self.core.service_accounts.remove(name).is_some(),
+            policies!() => self.policies.remove(key).is_some(),
         }
     }
 
@@ -149,6 +183,15 @@ impl Model {
                 Kind::Pod => part.core.pods.clone_from(&self.core.pods),
                 Kind::Service => part.core.services.clone_from(&self.core.services),
                 Kind::EndpointSlice => part.core.slices.clone_from(&self.core.slices),
+                Kind::RemotePod => {
+                    part.core.remote_pods.clone_from(&self.core.remote_pods);
+                    part.core.covered.clone_from(&self.core.covered);
+                }
+                Kind::ServiceAccount => part.core.service_accounts.clone_from(&self.core.service_accounts),
+                policies!() => {
+                    let of_kind = self.policies.iter().filter(|(key, _)| key.kind == *kind);
+                    part.policies.extend(of_kind.map(|(key, policy)| (key.clone(), policy.clone())));
+                }
             }
             part.sync.extend(self.sync.get(kind).map(|sync| (*kind, sync.clone())));
         }
@@ -222,6 +265,31 @@ impl Model {
     pub fn slices(&self) -> &BTreeMap<String, Arc<EndpointSlice>> {
         &self.core.slices
     }
+    /// All that is of a policy kind, tiers and sets included.
+    #[must_use]
+    pub fn policies(&self) -> &BTreeMap<Key, Arc<PolicyResource>> {
+        &self.policies
+    }
+    /// One of them.
+    #[must_use]
+    pub fn policy(&self, key: &Key) -> Option<&Arc<PolicyResource>> {
+        self.policies.get(key)
+    }
+    /// Pods of other nodes, as many as were asked for, by [`Pod::key_name`].
+    #[must_use]
+    pub fn remote_pods(&self) -> &BTreeMap<String, Arc<Pod>> {
+        &self.core.remote_pods
+    }
+    /// Service accounts by namespace and name.
+    #[must_use]
+    pub fn service_accounts(&self) -> &BTreeMap<String, Arc<ServiceAccount>> {
+        &self.core.service_accounts
+    }
+    /// Of which namespaces all pods of other nodes are known.
+    #[must_use]
+    pub fn covered(&self) -> &Scope {
+        &self.core.covered
+    }
     /// The value a reference means.
     #[must_use]
     pub fn secret(&self, reference: &SecretRef) -> Option<&SecretValue> {
@@ -249,6 +317,11 @@ impl Model {
             Kind::Pod => self.core.pods.get(name).cloned().map(Resource::Pod),
             Kind::Service => self.core.services.get(name).cloned().map(Resource::Service),
             Kind::EndpointSlice => self.core.slices.get(name).cloned().map(Resource::EndpointSlice),
+            Kind::RemotePod => self.core.remote_pods.get(name).cloned().map(Resource::RemotePod),
+            Kind::ServiceAccount => {
+                self.core.service_accounts.get(name).cloned().map(Resource::ServiceAccount)
+            }
+            policies!() => self.policies.get(key).cloned().map(Resource::Policy),
         }
     }
     /// How many resources of `kind` are in force.
@@ -267,6 +340,9 @@ impl Model {
             Kind::Pod => self.core.pods.len(),
             Kind::Service => self.core.services.len(),
             Kind::EndpointSlice => self.core.slices.len(),
+            Kind::RemotePod => self.core.remote_pods.len(),
+            Kind::ServiceAccount => self.core.service_accounts.len(),
+            policies!() => self.policies.keys().filter(|key| key.kind == kind).count(),
         }
     }
     /// How well `kind` is known.
@@ -286,7 +362,7 @@ impl Model {
     }
 }
 
-fn replace<T: PartialEq>(map: &mut Map<T>, name: String, new: Arc<T>) -> bool {
+fn replace<K: Ord, T: PartialEq>(map: &mut BTreeMap<K, Arc<T>>, name: K, new: Arc<T>) -> bool {
     let same = map.get(&name).is_some_and(|old| *old == new);
     if !same {
         map.insert(name, new);

@@ -213,7 +213,7 @@ impl Stored {
         match self.model.apply(event) {
             Changed::Resource(key) if key.kind != Kind::IpamBlock => self.sessions.model_changed(),
             Changed::Sync(_) => self.sessions.model_changed(),
-            Changed::Resource(_) | Changed::Rejections(_) | Changed::Nothing => {}
+            Changed::Resource(_) | Changed::Rejections(_) | Changed::Covered | Changed::Nothing => {}
         }
     }
 

@@ -88,7 +88,7 @@ impl LastKnown {
                     out.extend(self.stand_in([*kind], why));
                     continue;
                 }
-                Event::InSync { from: Source::Snapshot, .. } => {}
+                Event::InSync { from: Source::Snapshot, .. } | Event::Covered(_) => {}
                 Event::Rejected { source, rejections } if rejections.is_empty() => {
                     self.rejected.remove(source);
                 }

@@ -8,6 +8,7 @@
 //! tier        Tier
 //! sets        NetworkSet, GlobalNetworkSet
 //! host        HostEndpoint
+//!                     all of them, as a datastore has them: resource
 //! ```
 //! A resource that is wrong is not in force, and for most kinds that is the end of it. A policy is there to forbid, so
 //! one that is only half understood must not let everything pass: where it is known whom it is about, it is kept with
@@ -20,11 +21,13 @@ pub mod kubernetes;
 mod labels;
 mod number;
 pub mod own;
+mod resource;
 pub mod rule;
 pub mod sets;
 pub mod tier;
 
 pub use number::Number;
+pub use resource::{PolicyBody, PolicyResource};
 
 use crate::raw::{NumberOrText, Raw};
 use crate::report::{Report, Step, Violations, quoted};

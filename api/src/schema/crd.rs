@@ -2,7 +2,7 @@
 
 use serde_yaml::{Mapping, Value};
 
-use super::Schema;
+use super::{Schema, policy};
 use crate::bgp_configuration::BgpConfiguration;
 use crate::bgp_filter::BgpFilter;
 use crate::bgp_peer::BgpPeer;
@@ -42,15 +42,15 @@ raw! {
 }
 
 /// What an API server must know of a kind beside its schema.
-struct Naming {
-    kind: &'static str,
-    plural: &'static str,
-    short: &'static str,
-    about: &'static str,
+pub(super) struct Naming {
+    pub(super) kind: &'static str,
+    pub(super) plural: &'static str,
+    pub(super) short: &'static str,
+    pub(super) about: &'static str,
     /// Columns of `kubectl get`: heading, type, JSONPath.
-    columns: &'static [(&'static str, &'static str, &'static str)],
+    pub(super) columns: &'static [(&'static str, &'static str, &'static str)],
     /// Fields that a watch may select by.
-    selectable: &'static [&'static str],
+    pub(super) selectable: &'static [&'static str],
 }
 
 /// The definition of a kind, ready for `apiextensions.k8s.io/v1`; `None` for a kind that is not ours to define.
@@ -66,7 +66,10 @@ pub fn definition(kind: Kind) -> Option<Value> {
         Kind::BgpPeer => assemble(&PEER, schema::<BgpPeer>(PEER.about)),
         Kind::BgpFilter => assemble(&FILTER, schema::<BgpFilter>(FILTER.about)),
         Kind::IpReservation => assemble(&RESERVATION, schema::<IpReservation>(RESERVATION.about)),
-        Kind::Secret | Kind::Namespace | Kind::Pod | Kind::Service | Kind::EndpointSlice => return None,
+        kind => {
+            let (naming, spec) = policy::of(kind)?;
+            assemble(&naming, whole(kind, naming.about, spec))
+        }
     })
 }
 
@@ -74,7 +77,8 @@ pub fn definition(kind: Kind) -> Option<Value> {
 #[must_use]
 pub fn plural(kind: Kind) -> Option<&'static str> {
     let all = [POOL, BLOCK, NODE, CONFIGURATION, PEER, FILTER, RESERVATION];
-    all.iter().find(|n| n.kind == kind.name()).map(|n| n.plural)
+    let known = all.iter().find(|n| n.kind == kind.name()).map(|n| n.plural);
+    known.or_else(|| policy::of(kind).map(|(naming, _)| naming.plural))
 }
 
 /// The definitions of what is no kind of the fabric's, with the plurals: reports that are written and never watched.
@@ -94,7 +98,7 @@ pub fn name(kind: Kind) -> Option<String> {
 pub const LABEL: (&str, &str) = ("app.kubernetes.io/part-of", "corduroy");
 
 /// Of the kinds that people write: what their condition of this type says.
-const IN_FORCE: (&str, &str, &str) =
+pub(super) const IN_FORCE: (&str, &str, &str) =
     ("In-Force", "string", ".status.conditions[?(@.type=='InForce')].status");
 
 const POOL: Naming = Naming {
@@ -221,14 +225,17 @@ const RESERVATION: Naming = Naming {
 
 /// The whole resource.
 fn schema<T: Checked>(about: &str) -> Schema {
-    let spec = T::Spec::schema().required();
+    whole(T::KIND, about, T::Spec::schema())
+}
+
+fn whole(kind: Kind, about: &str, spec: Schema) -> Schema {
     Schema::object(vec![
         ("apiVersion", "The version of this kind's schema.".to_owned(), Schema::text()),
         ("kind", "The kind.".to_owned(), Schema::text()),
         // The name is named so that a rule may point at it.
         ("metadata", String::new(), Schema::object(vec![("name", String::new(), Schema::text())])),
-        ("spec", "What is wanted.".to_owned(), spec),
-        ("status", "What became of it.".to_owned(), status(T::KIND)),
+        ("spec", "What is wanted.".to_owned(), spec.required()),
+        ("status", "What became of it.".to_owned(), status(kind)),
     ])
     .described(about)
 }
@@ -283,6 +290,8 @@ fn scoped_by_name(schema: Schema) -> Schema {
 fn assemble(naming: &Naming, schema: Schema) -> Value {
     let (group, version) = API_VERSION.split_once('/').unwrap_or((API_VERSION, ""));
     let singular = naming.kind.to_lowercase();
+    let namespaced = Kind::named(naming.kind).is_some_and(Kind::is_namespaced);
+    let scope = if namespaced { "Namespaced" } else { "Cluster" };
     let names = map(vec![
         ("kind", naming.kind.into()),
         ("listKind", format!("{}List", naming.kind).into()),
@@ -316,7 +325,7 @@ fn assemble(naming: &Naming, schema: Schema) -> Value {
             "spec",
             map(vec![
                 ("group", group.into()),
-                ("scope", "Cluster".into()),
+                ("scope", scope.into()),
                 ("names", names),
                 ("versions", list(vec![map(served)])),
             ]),

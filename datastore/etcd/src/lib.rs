@@ -29,7 +29,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use corduroy_api::schema::crd::plural;
-use corduroy_api::{Event, Kind, Resource, Source, Version, Write, WriteError};
+use corduroy_api::{Event, Kind, Resource, Scope, Source, Version, Write, WriteError};
 use corduroy_datastore::{Datastore, Hub, ListError, Pending, Watch};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -108,6 +108,7 @@ impl Inner {
                 Some(self.runtime.spawn(keeper).abort_handle())
             }
             None => {
+                hub.say(Event::Covered(Scope::Everywhere));
                 hub.say(Event::InSync { kind, from: Source::Live });
                 None
             }

@@ -54,7 +54,7 @@ impl Settled {
                     *known = Err(format!("{kind} can't be had: {why}"));
                 }
             }
-            Event::Put(_) | Event::Gone(_) | Event::Rejected { .. } => {}
+            Event::Put(_) | Event::Gone(_) | Event::Rejected { .. } | Event::Covered(_) => {}
         }
     }
 

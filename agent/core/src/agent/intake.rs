@@ -61,7 +61,17 @@ pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
         | Kind::BgpFilter
         | Kind::Secret
         | Kind::Service
-        | Kind::EndpointSlice => {}
+        | Kind::EndpointSlice
+        | Kind::KubernetesNetworkPolicy
+        | Kind::ClusterNetworkPolicy
+        | Kind::NetworkPolicy
+        | Kind::GlobalNetworkPolicy
+        | Kind::Tier
+        | Kind::NetworkSet
+        | Kind::GlobalNetworkSet
+        | Kind::HostEndpoint
+        | Kind::RemotePod
+        | Kind::ServiceAccount => {}
         Kind::Namespace => agent.namespace(&key.name, now),
         Kind::Pod => agent.pod(&key.name, now),
         Kind::IpReservation => agent.course.told_pools = false,

@@ -20,5 +20,5 @@
 pub mod engine;
 pub mod normal;
 
-pub use engine::{Class, Dirty, Endpoint, EndpointKey, Engine, ServiceEndpoint, Stage};
+pub use engine::{Changes, Class, Dirty, Endpoint, EndpointKey, Engine, ServiceEndpoint, Stage};
 pub use normal::{Direction, Policy, PolicyId, PolicyKind, Tier};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! program  jump tier; jump tier; …; let pass         what one endpoint meets, of one direction
-//!   tier   jump policy; jump policy; …; drop         or back to the program, where the tier passes on
+//!   tier   jump policy; jump policy; …; denied       or back to the program, where the tier passes on
 //!     policy  the rules, each with its verdict       one chain, for all endpoints it selects
 //! ```
 //! A rule that passes to the next tier stands in the chain of the tier, where *return* leads back to the program; the
@@ -23,13 +23,17 @@ use crate::normal::{Action, Direction, PolicyId};
 /// caller's, and must end with a verdict for every packet: one that falls off its end goes on behind the last *jump*,
 /// which is among the policies of the sender.
 pub const TO_PODS: &str = "to-pods";
+/// Where a packet goes on that nobody denied. It is the caller's, and accepts.
+pub const PASSED: &str = "passed";
+/// Where a packet ends that is denied. It is the caller's, and drops.
+pub const DENIED: &str = "denied";
 
 /// What "let pass" means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Use {
-    /// For a pod: what it sends is now judged as what the receiver gets; what it gets is accepted.
+    /// For a pod: what it sends is now judged as what the receiver gets; what it gets passes.
     Pod,
-    /// For a host: it is accepted.
+    /// For a host: it passes.
     Host,
     /// Before connections are tracked: it is accepted, and not tracked.
     Untracked,
@@ -216,7 +220,7 @@ fn tier_rules(at: At, tier: &TierPart, rules: Rules<'_>) -> Vec<Kernel> {
     }
     let comment = format!("tier {}, {}: no rule matched", tier.name, at.direction);
     if tier.default_action == DefaultAction::Deny {
-        all.push(Kernel::new().counter().drop().comment(&cut(&comment)));
+        all.push(Kernel::new().counter().goto(DENIED).comment(&cut(&comment)));
     }
     all
 }
@@ -235,7 +239,7 @@ fn let_pass(rule: Kernel, at: At) -> Kernel {
     match (at.usage, at.direction) {
         (Use::Pod, Direction::Egress) => rule.goto(TO_PODS),
         (Use::Untracked, _) => rule.notrack().accept(),
-        _ => rule.accept(),
+        _ => rule.goto(PASSED),
     }
 }
 
@@ -247,7 +251,7 @@ fn rule(line: &Line, at: At, id: &PolicyId) -> Kernel {
     let asks = line.asks.clone().counter();
     let rule = match line.action {
         Action::Allow => let_pass(asks, at),
-        Action::Deny => asks.drop(),
+        Action::Deny => asks.goto(DENIED),
         Action::Pass => asks.ret(),
         Action::Log => asks.limit(NOTED).log(&cut(&format!("{comment}: "))),
     };

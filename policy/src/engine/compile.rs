@@ -12,7 +12,7 @@ use corduroy_api::policy::rule::Icmp;
 use corduroy_kernel::nft::{Expr, Field, L4, Match, Rule as Kernel};
 use corduroy_kernel::{Family, IpNet};
 
-use super::sets::{self, Content, Part, may_have_nets};
+use super::sets::{self, Content, Part, Risk, may_have_nets};
 use crate::normal::{Action, Direction, Members, Policy, Rule, SetSpec, Side, Who};
 
 /// What a packet is asked, and what is done with it then.
@@ -27,7 +27,7 @@ pub(super) struct Line {
 }
 
 /// What makes sets: their names begin with what it hands back.
-pub(super) type Acquire<'a> = dyn FnMut(Content) -> String + 'a;
+pub(super) type Acquire<'a> = dyn FnMut(Content, Risk) -> String + 'a;
 
 /// A policy's rules for a direction.
 pub(super) fn lines(policy: &Policy, direction: Direction, acquire: &mut Acquire<'_>) -> Vec<Line> {
@@ -158,8 +158,13 @@ impl Compiler<'_, '_> {
         ways
     }
 
+    /// What a set's names begin with.
+    fn set(&mut self, content: Content, negated: bool) -> String {
+        (self.acquire)(content, Risk::of(self.rule.action, negated))
+    }
+
     fn net_set(&mut self, end: End, family: Family, nets: &[IpNet], negated: bool) -> Expr {
-        let base = (self.acquire)(Content::Nets(family, nets.into()));
+        let base = self.set(Content::Nets(family, nets.into()), negated);
         lookup(vec![end.addr(family)], &base, Part::Nets(family), negated)
     }
 
@@ -169,7 +174,7 @@ impl Compiler<'_, '_> {
             SetSpec::Who(who) => who,
             SetSpec::Service(name) => return self.in_service(end, family, name),
         };
-        let base = (self.acquire)(Content::Who(who.clone()));
+        let base = self.set(Content::Who(who.clone()), negated);
         let mut asks = vec![lookup(vec![end.addr(family)], &base, Part::Addresses(family), negated)];
         if may_have_nets(who) {
             asks.push(lookup(vec![end.addr(family)], &base, Part::Nets(family), negated));
@@ -180,10 +185,10 @@ impl Compiler<'_, '_> {
     /// A service as receiver is its endpoints at their ports, as sender its endpoints.
     fn in_service(&mut self, end: End, family: Family, name: &str) -> Vec<Asks> {
         if end == End::Source {
-            let base = (self.acquire)(Content::Service(name.to_owned()));
+            let base = self.set(Content::Service(name.to_owned()), false);
             return vec![vec![lookup(vec![end.addr(family)], &base, Part::Addresses(family), false)]];
         }
-        let base = (self.acquire)(Content::ServicePorts(name.to_owned()));
+        let base = self.set(Content::ServicePorts(name.to_owned()), false);
         let meant = |l4: &L4| match self.rule.protocol {
             None => true,
             Some((negated, number)) => negated != (number == l4.number()),
@@ -255,7 +260,7 @@ impl Compiler<'_, '_> {
             [one] if negated => Some(Expr::Match(end.in_ports(l4, *one).not())),
             [one] => Some(Expr::Match(end.in_ports(l4, *one))),
             ranges => {
-                let base = (self.acquire)(Content::PortRanges(ranges.into()));
+                let base = self.set(Content::PortRanges(ranges.into()), negated);
                 Some(lookup(vec![end.port(l4)], &base, Part::Ranges, negated))
             }
         }
@@ -274,7 +279,7 @@ impl Compiler<'_, '_> {
             true => self.subject.clone(),
             false => named.unwrap_or_else(|| Who::all(Members::Endpoints)),
         };
-        let base = (self.acquire)(Content::Ports { who, name: name.to_owned(), protocol: l4.number() });
+        let base = self.set(Content::Ports { who, name: name.to_owned(), protocol: l4.number() }, negated);
         Some(tuple(end, family, l4, &base, negated))
     }
 }

@@ -82,8 +82,8 @@ impl Engine {
     pub(super) fn activate(&mut self, policy: &Policy) -> Active {
         let mut used = Vec::new();
         let (sets, world, dirty) = (&mut self.sets, &mut self.world, &mut self.dirty);
-        let mut acquire = |content| {
-            let (id, base) = sets.acquire(&content, world, dirty);
+        let mut acquire = |content, risk| {
+            let (id, base) = sets.acquire((&content, risk), world, dirty);
             used.push(id);
             base
         };

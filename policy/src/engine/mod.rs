@@ -33,7 +33,7 @@ use index::Index;
 use sets::{SetId, Sets};
 use world::{Stored, World};
 
-pub use chains::TO_PODS;
+pub use chains::{DENIED, PASSED, TO_PODS};
 pub use sets::ServiceEndpoint;
 pub use world::{Class, Endpoint, EndpointKey};
 
@@ -83,6 +83,16 @@ pub enum Dirty {
     Chain(Name),
     /// The programs of this endpoint.
     Program(EndpointKey),
+}
+
+/// What came of changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What may be different.
+    pub dirty: Vec<Dirty>,
+    /// Something that was allowed may be denied now, so that connections have to be judged again. Where only such
+    /// members came or went as can only allow more, it is false.
+    pub may_deny: bool,
 }
 
 /// A policy as it is kept.
@@ -205,9 +215,12 @@ impl Engine {
 /// What it tells.
 impl Engine {
     /// What may be different since this was last asked, each thing once, in an order that depends on nothing else.
-    pub fn take_dirty(&mut self) -> Vec<Dirty> {
+    pub fn take_changes(&mut self) -> Changes {
         self.sets.settle();
-        std::mem::take(&mut self.dirty).into_iter().collect()
+        let dirty: Vec<Dirty> = std::mem::take(&mut self.dirty).into_iter().collect();
+        let says_more = |dirty: &Dirty| matches!(dirty, Dirty::Chain(_) | Dirty::Program(_));
+        let may_deny = self.sets.take_may_deny() | dirty.iter().any(says_more);
+        Changes { dirty, may_deny }
     }
 
     /// The rules of a chain, if there is one of this name.

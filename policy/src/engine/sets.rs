@@ -16,10 +16,30 @@ use super::Dirty;
 use super::index::Index;
 use super::names;
 use super::world::{Stored, World};
-use crate::normal::{Members, SetSpec, Who};
+use crate::normal::{Action, Members, SetSpec, Who};
 
 /// The number of a content that is in use.
 pub(super) type SetId = u32;
+
+/// Which changes of a set may deny what was allowed before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Risk {
+    adding: bool,
+    removing: bool,
+}
+
+impl Risk {
+    /// Of a set that a rule asks for members, or (`negated`) for what is none. A rule that passes takes the packet to
+    /// other rules, which may say anything; one that logs decides nothing.
+    pub(super) fn of(action: Action, negated: bool) -> Self {
+        match action {
+            Action::Allow => Self { adding: negated, removing: !negated },
+            Action::Deny => Self { adding: !negated, removing: negated },
+            Action::Pass => Self { adding: true, removing: true },
+            Action::Log => Self::default(),
+        }
+    }
+}
 
 /// What a set is of.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,6 +225,8 @@ struct State {
     base: String,
     uses: u32,
     counts: BTreeMap<Member, u32>,
+    /// Of all rules that asked for it since it came.
+    risk: Risk,
     /// It came to be since the dirty were last taken: all of it will be read.
     fresh: bool,
 }
@@ -239,13 +261,14 @@ pub(super) struct Sets {
     services: BTreeMap<String, Vec<ServiceEndpoint>>,
     last: SetId,
     fresh: Vec<SetId>,
+    may_deny: bool,
 }
 
 impl Sets {
     /// What the names of a content's sets begin with; from now on it is used once more.
     pub(super) fn acquire(
         &mut self,
-        content: &Content,
+        (content, risk): (&Content, Risk),
         world: &mut World,
         dirty: &mut BTreeSet<Dirty>,
     ) -> (SetId, String) {
@@ -254,6 +277,8 @@ impl Sets {
             && let Some(state) = self.states.get_mut(id)
         {
             state.uses += 1;
+            state.risk.adding |= risk.adding;
+            state.risk.removing |= risk.removing;
             return (*id, state.base.clone());
         }
         // Numbers in use are skipped: they may have come round.
@@ -269,6 +294,7 @@ impl Sets {
             base: base.clone(),
             uses: 1,
             counts: BTreeMap::new(),
+            risk,
             fresh: true,
         };
         for part in content.parts() {
@@ -363,6 +389,7 @@ impl Sets {
             if before == after || state.fresh {
                 continue;
             }
+            self.may_deny |= if after { state.risk.adding } else { state.risk.removing };
             let name = state.name(member.part());
             let hidden = match member {
                 Member::Net(net) => inside(*net, &state.counts),
@@ -454,6 +481,11 @@ impl Sets {
     /// The names of all sets.
     pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
         self.by_name.keys()
+    }
+
+    /// Could a change to an element since this was last asked deny what was allowed before?
+    pub(super) fn take_may_deny(&mut self) -> bool {
+        std::mem::take(&mut self.may_deny)
     }
 
     /// From now on changes to single elements are told of all sets.

@@ -47,7 +47,7 @@ fn engine() -> Engine {
     let mut engine = Engine::default();
     engine.put_endpoint(&pod("web"), &endpoint(&[("app", "web")], &["10.0.0.1", "fd00::1"], true));
     engine.put_endpoint(&pod("db"), &endpoint(&[("app", "db")], &["10.0.1.1"], false));
-    engine.take_dirty();
+    engine.take_changes();
     engine
 }
 
@@ -91,15 +91,15 @@ fn a_policy_reads_like_what_it_says_and_ends_in_silence() {
     let ingress = chain(&engine, "netpol/shop/web/ingress");
     // Two families, each with a number and a name.
     assert_eq!(ingress.len(), 4, "{ingress:#?}");
-    assert!(ingress[0].starts_with("ip saddr @set-") && ingress[0].contains("tcp dport 80 counter accept"));
+    assert!(ingress[0].starts_with("ip saddr @set-") && ingress[0].contains("tcp dport 80 counter goto passed"));
     assert!(ingress[1].contains("ip daddr . meta l4proto . tcp dport @set-"), "{}", ingress[1]);
-    assert!(ingress[3].ends_with("accept comment \"netpol/shop/web ingress rule 0\""), "{}", ingress[3]);
+    assert!(ingress[3].ends_with("goto passed comment \"netpol/shop/web ingress rule 0\""), "{}", ingress[3]);
     assert_eq!((has("-4", &ingress), has("-6", &ingress)), (1, 1));
     let egress = chain(&engine, "netpol/shop/web/egress");
     let wanted = "ip daddr 10.0.0.0/8 ip daddr != 10.1.0.0/16 counter goto to-pods \
                   comment \"netpol/shop/web egress rule 0\"";
     assert_eq!(egress, [wanted]);
-    let silence = "counter drop comment \"tier default, ingress: no rule matched\"";
+    let silence = "counter goto denied comment \"tier default, ingress: no rule matched\"";
     assert_eq!(tiers(&engine, Direction::Ingress), [["jump netpol/shop/web/ingress", silence]]);
 }
 
@@ -119,7 +119,7 @@ fn what_passes_goes_on_with_the_next_tier_and_what_no_tier_denies_is_accepted() 
     ends(&admin[3], "jump cnp/a/ingress/2");
     assert_eq!(admin.len(), 4);
     let program = engine.program(&pod("web"), Stage::Own, Direction::Ingress).unwrap();
-    assert_eq!(text(engine.chain(program))[1], "accept comment \"no tier denied it\"");
+    assert_eq!(text(engine.chain(program))[1], "goto passed comment \"no tier denied it\"");
     engine.put_policy(of_kubernetes("deny", "{podSelector: {}}"));
     engine.put_policy(of_cluster(
         "b",
@@ -139,18 +139,18 @@ fn an_address_is_in_a_set_as_long_as_anybody_who_is_meant_has_it() {
     ));
     let set = engine.sets().find(|set| set.as_str().ends_with("-4")).unwrap().clone();
     assert_eq!(elements(&engine, &set), ["10.0.1.1"]);
-    engine.take_dirty();
+    engine.take_changes();
     // Another pod gets the address before the old one is known to be gone.
     engine.put_endpoint(&pod("new"), &endpoint(&[("app", "db")], &["10.0.1.1"], false));
     engine.remove_endpoint(&pod("db"));
-    assert_eq!((engine.take_dirty(), elements(&engine, &set).len()), (vec![], 1));
+    assert_eq!((engine.take_changes().dirty, elements(&engine, &set).len()), (vec![], 1));
     engine.put_endpoint(&pod("new"), &endpoint(&[("app", "other")], &["10.0.1.1"], false));
     let key: nft::Key = "10.0.1.1".parse::<IpAddr>().unwrap().into();
-    assert_eq!(engine.take_dirty(), [Dirty::Element(set.clone(), key.clone())]);
+    assert_eq!(engine.take_changes().dirty, [Dirty::Element(set.clone(), key.clone())]);
     assert!(!engine.has_element(&set, &key));
     let absent = Endpoint { absent: true, ..endpoint(&[("app", "db")], &["10.0.1.1"], false) };
     engine.put_endpoint(&pod("new"), &absent);
-    assert_eq!(engine.take_dirty(), []);
+    assert_eq!(engine.take_changes().dirty, []);
 }
 
 #[test]
@@ -158,13 +158,13 @@ fn a_policy_that_selects_nobody_here_has_neither_chains_nor_sets() {
     let mut engine = engine();
     let spec = "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {}}]}]}";
     engine.put_policy(of_kubernetes("db", spec));
-    assert_eq!((engine.take_dirty(), engine.sets().count(), engine.chains().count()), (vec![], 0, 0));
+    assert_eq!((engine.take_changes().dirty, engine.sets().count(), engine.chains().count()), (vec![], 0, 0));
     engine.put_endpoint(&pod("web"), &endpoint(&[("app", "db")], &["10.0.0.1"], true));
     assert_eq!((engine.sets().count(), engine.chains().count()), (2, 3));
-    engine.take_dirty();
+    engine.take_changes();
     engine.remove_endpoint(&pod("web"));
     assert_eq!((engine.sets().count(), engine.chains().count()), (0, 0));
-    assert!(engine.take_dirty().contains(&Dirty::Program(pod("web"))));
+    assert!(engine.take_changes().dirty.contains(&Dirty::Program(pod("web"))));
 }
 
 #[test]
@@ -181,11 +181,11 @@ fn of_networks_that_overlap_only_the_outer_one_stands() {
     let name = |suffix: &str| engine.sets().find(|set| set.as_str().ends_with(suffix)).unwrap().clone();
     let (nets, addresses) = (name("-net4"), name("-4"));
     assert_eq!(elements(&engine, &addresses), ["192.0.2.1"]);
-    engine.take_dirty();
+    engine.take_changes();
     engine.put_endpoint(&key("outer"), &set(&["10.0.0.0/8"]));
-    assert_eq!((elements(&engine, &nets), engine.take_dirty().len()), (vec!["10.0.0.0/8".to_owned()], 2));
+    assert_eq!((elements(&engine, &nets), engine.take_changes().dirty.len()), (vec!["10.0.0.0/8".to_owned()], 2));
     engine.remove_endpoint(&key("outer"));
-    assert_eq!((elements(&engine, &nets), engine.take_dirty().len()), (vec!["10.1.0.0/16".to_owned()], 2));
+    assert_eq!((elements(&engine, &nets), engine.take_changes().dirty.len()), (vec!["10.1.0.0/16".to_owned()], 2));
 }
 
 #[test]
@@ -196,13 +196,13 @@ fn a_service_is_its_endpoints_at_their_ports() {
     let set = engine.sets().find(|set| set.as_str().ends_with("-port4")).unwrap().clone();
     assert_eq!(chain(&engine, "gnp/all/egress").len(), 6);
     assert_eq!(elements(&engine, &set), Vec::<String>::new());
-    engine.take_dirty();
+    engine.take_changes();
     let address = IpAddr::from([10, 0, 3, 1]);
     engine.put_service("sys/dns", vec![ServiceEndpoint { address, ports: vec![(17, 53), (6, 53)] }]);
     assert_eq!(elements(&engine, &set), ["10.0.3.1 . tcp . 53", "10.0.3.1 . udp . 53"]);
-    assert_eq!(engine.take_dirty().len(), 2);
+    assert_eq!(engine.take_changes().dirty.len(), 2);
     engine.put_service("sys/dns", Vec::new());
-    assert_eq!((elements(&engine, &set).len(), engine.take_dirty().len()), (0, 2));
+    assert_eq!((elements(&engine, &set).len(), engine.take_changes().dirty.len()), (0, 2));
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_host_meets_policies_where_they_say_they_apply() {
     assert_eq!(meets(&engine), [true, false, true, true]);
     engine.put_policy(policy("forward", "applyOnForward: true, "));
     assert_eq!(meets(&engine), [true; 4]);
-    assert!(chain(&engine, "gnp/own/ingress/host")[0].contains("tcp dport 22 counter accept"));
+    assert!(chain(&engine, "gnp/own/ingress/host")[0].contains("tcp dport 22 counter goto passed"));
     assert!(chain(&engine, "gnp/raw/ingress/raw")[0].contains("tcp dport 22 counter notrack accept"));
     // What is not decided early is decided later: nothing is dropped there for want of a rule.
     let program = engine.program(&key, Stage::Untracked, Direction::Ingress).unwrap();

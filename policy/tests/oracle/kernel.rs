@@ -5,7 +5,7 @@ use std::fmt;
 
 use corduroy_kernel::nft::{Cmp, Expr, Field, Match, Name, Rule, Set, SetKind, Value, Verdict};
 use corduroy_kernel::{Family, IpNet};
-use corduroy_policy::engine::TO_PODS;
+use corduroy_policy::engine::{DENIED, PASSED, TO_PODS};
 use corduroy_policy::{Direction, Dirty, EndpointKey, Engine, Stage};
 
 use crate::judge::Packet;
@@ -48,9 +48,10 @@ impl Kernel {
         kernel
     }
 
-    /// Reads what is dirty, and nothing else.
-    pub(crate) fn catch_up(&mut self, engine: &mut Engine) {
-        for dirty in engine.take_dirty() {
+    /// Reads what is dirty, and nothing else. Returns whether something may be denied now that was allowed before.
+    pub(crate) fn catch_up(&mut self, engine: &mut Engine) -> bool {
+        let changes = engine.take_changes();
+        for dirty in changes.dirty {
             match dirty {
                 Dirty::Set(name) => {
                     let set = engine.set(&name);
@@ -73,6 +74,7 @@ impl Kernel {
             }
         }
         self.is_sound();
+        changes.may_deny
     }
 
     /// What Linux would refuse: rules that name what is not there, members that overlap, chains too deep.
@@ -122,11 +124,11 @@ impl Kernel {
         let program = self.programs.get(key).and_then(|programs| programs.get(&(stage, direction)));
         program.is_none_or(|program| match self.walk(program, packet) {
             Some(Verdict::Accept) => true,
-            Some(Verdict::Goto(to)) => {
-                assert_eq!((to.as_str(), direction), (TO_PODS, Direction::Egress));
-                true
-            }
-            Some(Verdict::Drop) => false,
+            Some(Verdict::Goto(to)) => match (to.as_str(), direction) {
+                (TO_PODS, Direction::Egress) | (PASSED, _) => true,
+                (DENIED, _) => false,
+                _ => panic!("{program} goes to {to}"),
+            },
             other => panic!("{program} ends with {other:?}"),
         })
     }

@@ -13,7 +13,7 @@ mod kernel;
 mod random;
 
 use cluster::{Change, Cluster};
-use corduroy_policy::{Class, Direction, Engine, Stage};
+use corduroy_policy::{Class, Direction, EndpointKey, Engine, Stage};
 use kernel::Kernel;
 use proptest::prelude::*;
 use random::Dice;
@@ -46,6 +46,24 @@ fn agree(cluster: &Cluster, kernel: &Kernel, dice: &mut Dice) -> Result<(), Test
         }
     }
     Ok(())
+}
+
+/// Some packets that a kernel lets pass.
+fn allowed(
+    cluster: &Cluster,
+    kernel: &Kernel,
+    dice: &mut Dice,
+) -> Vec<(EndpointKey, Direction, judge::Packet)> {
+    let mut allowed = Vec::new();
+    for (key, endpoint) in cluster.endpoints.iter().filter(|(_, endpoint)| endpoint.local) {
+        for direction in Direction::ALL {
+            let packets = (0..PACKETS).filter_map(|_| random::packet(cluster, endpoint, direction, dice));
+            let packets: Vec<_> = packets.collect();
+            let passing = packets.into_iter().filter(|it| kernel.passes(key, Stage::Own, direction, it));
+            allowed.extend(passing.map(|packet| (key.clone(), direction, packet)));
+        }
+    }
+    allowed
 }
 
 /// An engine that is told all at once, in the order that `backwards` says.
@@ -81,7 +99,13 @@ proptest! {
             change.tell(&mut engine);
             // Sometimes several changes come before anybody looks, as in life.
             if dice.below(3) > 0 {
-                kernel.catch_up(&mut engine);
+                let allowed = allowed(&cluster, &kernel, &mut dice);
+                if !kernel.catch_up(&mut engine) {
+                    for (key, direction, packet) in allowed {
+                        let still = kernel.passes(&key, Stage::Own, direction, &packet);
+                        prop_assert!(still, "{:?} {} {:?} is denied now", key, direction, packet);
+                    }
+                }
                 agree(&cluster, &kernel, &mut dice)?;
             }
         }

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use corduroy_agent_core::known::WATCHED;
 use corduroy_agent_core::last_known::LastKnown;
-use corduroy_api::{Event, Key, Version, Write, WriteError};
+use corduroy_api::{Asked, Event, Key, Version, Write, WriteError};
 use corduroy_datastore::{Datastore, FileStore, Watch};
 use corduroy_datastore_etcd::Etcd;
 use corduroy_datastore_kubernetes::Kubernetes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::snapshot;
@@ -52,6 +52,7 @@ type Slot = Arc<OnceLock<Box<dyn Datastore>>>;
 pub struct Feed {
     events: mpsc::Receiver<Vec<Event>>,
     store: Slot,
+    asked: watch::Sender<Asked>,
 }
 
 impl Feed {
@@ -60,9 +61,15 @@ impl Feed {
     pub fn start(place: Place, path: PathBuf) -> Self {
         let (sender, events) = mpsc::channel(16);
         let store = Slot::default();
-        let feeder = Feeder { place, path, store: Arc::clone(&store), sender };
+        let (asked, asks) = watch::channel(Asked::default());
+        let feeder = Feeder { place, path, store: Arc::clone(&store), sender, asks };
         tokio::spawn(feeder.run());
-        Self { events, store }
+        Self { events, store, asked }
+    }
+
+    /// What is wanted to be known of other nodes' pods from now on.
+    pub fn ask(&self, asked: Asked) {
+        self.asked.send_replace(asked);
     }
 
     /// What the datastore says next, as much as there is. Safe to drop and call again.
@@ -97,10 +104,11 @@ struct Feeder {
     path: PathBuf,
     store: Slot,
     sender: mpsc::Sender<Vec<Event>>,
+    asks: watch::Receiver<Asked>,
 }
 
 impl Feeder {
-    async fn run(self) {
+    async fn run(mut self) {
         let former = snapshot::load(&self.path).unwrap_or_else(|error| {
             tracing::warn!("{error}");
             Vec::new()
@@ -109,11 +117,16 @@ impl Feeder {
         let had_its_time = matches!(self.place, Place::Cluster { answers: false, .. });
         let patience = Instant::now() + if had_its_time { Duration::ZERO } else { PATIENCE };
         let Some(mut watch) = self.open(&mut known, patience).await else { return };
+        self.asks.mark_changed();
         let (mut save_at, mut settle) = (None, SETTLE);
         let mut waits = had_its_time || Instant::now() < patience;
         loop {
             let event = tokio::select! {
                 event = watch.next() => event,
+                Ok(()) = self.asks.changed() => {
+                    self.ask();
+                    continue;
+                }
                 () = sleep_until(patience), if waits => {
                     waits = false;
                     let silent = known.silent();
@@ -139,6 +152,13 @@ impl Feeder {
             if self.tell(events).await.is_none() {
                 return;
             }
+        }
+    }
+
+    fn ask(&mut self) {
+        let asked = self.asks.borrow_and_update().clone();
+        if let Some(store) = self.store.get() {
+            store.ask(asked);
         }
     }
 

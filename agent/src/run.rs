@@ -198,6 +198,7 @@ impl Run {
                 // The loop ends before its tasks do.
                 self.feed.write(*write, move |key, result| drop(done.send(Input::Written { key, result })));
             }
+            Output::Ask(asked) => self.feed.ask(asked),
             Output::Append(lines) => journalled(self.journal.append(&lines)),
             Output::Rewrite(text) => journalled(self.journal.rewrite(&text)),
             Output::CloseNetns(netns) => self.kernel.release(netns),

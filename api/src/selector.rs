@@ -82,6 +82,12 @@ impl Selector {
         self.expr.clues()
     }
 
+    /// Is it the one that every resource matches, whatever its labels are?
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.expr == Expr::All
+    }
+
     /// The selector that every resource matches.
     #[must_use]
     pub fn all() -> Self {

@@ -9,6 +9,7 @@
 //! | [`Endpoints`] | which addresses and blocks are in use, which pods are wired |
 //! | [`Reconciler`] | what the kernel is asked, and in which order |
 //! | [`Former`] | which routes of a former run still stay |
+//! | `policing` | which keys policies touch, and what they ask of others |
 //! | `wiring` | when a pod is in the kernel, or out of it |
 //! | `tunnels` | which tunnel addresses are needed, and which are declared to others |
 //! | `farewell` | when a node that was removed gives back what it has |
@@ -50,6 +51,7 @@ mod intake;
 mod io;
 mod observe;
 mod own_node;
+mod policing;
 mod reading;
 mod settings;
 mod settle;

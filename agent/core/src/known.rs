@@ -4,19 +4,20 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use corduroy_api::{FabricNode, IpPool, Kind};
+use corduroy_api::{FabricNode, IpPool, Key as ResourceKey, Kind};
 use corduroy_fabric::services::Services;
-use corduroy_fabric::{Encap, Model, blocks, encapsulation};
+use corduroy_fabric::{Encap, Model, Sync, blocks, encapsulation};
 use corduroy_kernel::{Facts, Family, IpNet, Support};
 
 use crate::convert;
 use crate::learned::Learned;
 use crate::me::Me;
 use crate::nodes::Nodes;
-use crate::pods::Pods;
+use crate::pods::{Pod, Pods};
+use crate::policies::Policies;
 
 /// The kinds of resources an agent watches, and of which it waits to have heard everything before it acts.
-pub const WATCHED: [Kind; 12] = [
+pub const WATCHED: [Kind; 22] = [
     Kind::Secret,
     Kind::BgpFilter,
     Kind::BgpConfiguration,
@@ -29,6 +30,16 @@ pub const WATCHED: [Kind; 12] = [
     Kind::Pod,
     Kind::Service,
     Kind::EndpointSlice,
+    Kind::ServiceAccount,
+    Kind::RemotePod,
+    Kind::Tier,
+    Kind::NetworkSet,
+    Kind::GlobalNetworkSet,
+    Kind::HostEndpoint,
+    Kind::ClusterNetworkPolicy,
+    Kind::GlobalNetworkPolicy,
+    Kind::NetworkPolicy,
+    Kind::KubernetesNetworkPolicy,
 ];
 
 /// What is known. Plain data; whoever changes a field tells the reconciler which keys that touches.
@@ -52,6 +63,8 @@ pub struct Known {
     pub learned: Learned,
     /// The pods of this node.
     pub pods: Pods,
+    /// What the policies say here.
+    pub policies: Policies,
     /// The cluster has this node no more, and nothing runs here that needs the network: what it has goes back.
     pub retired: bool,
 }
@@ -71,7 +84,39 @@ impl Known {
             me,
             learned: Learned::default(),
             pods: Pods::default(),
+            policies: Policies::default(),
         }
+    }
+
+    /// A resource that policies depend on came, changed or went.
+    pub fn police(&mut self, key: &ResourceKey) {
+        let Self { policies, model, pods, nodes, me, .. } = self;
+        policies.resource(model, pods, nodes, &me.name, key);
+    }
+
+    /// A pod of this node was wired or unwired.
+    pub fn police_pod(&mut self, pod: &Pod) {
+        let has = |found: &corduroy_api::Pod| pod.addresses.iter().any(|it| found.addresses.contains(it));
+        let name = match &pod.owner {
+            Some(owner) => Some(owner.clone()),
+            // Its record is lost; which pod has its address?
+            None => self.model.pods().iter().find(|(_, found)| has(found)).map(|(name, _)| name.clone()),
+        };
+        if let Some(name) = name {
+            self.policies.pod(&self.model, &self.pods, &name);
+        }
+    }
+
+    /// What policies ask of others that has not been said yet. What can't be had holds nobody up.
+    #[must_use]
+    pub fn lacks(&self) -> Option<&'static str> {
+        let asked = self.policies.asked();
+        let can_be_had = |kind| !matches!(self.model.sync(kind), Sync::Unavailable(_));
+        if can_be_had(Kind::RemotePod) && !self.model.covered().covers(&asked.pods) {
+            return Some("pods of other nodes that policies select");
+        }
+        let accounts = asked.service_accounts && !self.model.ready(&[Kind::ServiceAccount]);
+        accounts.then_some("service accounts that policies select by")
     }
 
     /// Takes the pools anew out of the model.

@@ -39,6 +39,7 @@ pub mod marks;
 pub mod me;
 pub mod nodes;
 pub mod pods;
+pub mod policies;
 pub mod reconcile;
 pub mod report;
 

@@ -20,6 +20,8 @@ pub struct Pod {
     pub mtu: u32,
     /// The pod's addresses, at most one of a family.
     pub addresses: Vec<IpAddr>,
+    /// `namespace/name` of the cluster's pod it belongs to, where the runtime said it.
+    pub owner: Option<String>,
 }
 
 /// The pods, by interface and by address.
@@ -63,6 +65,16 @@ impl Pods {
         self.by_link(*self.by_address.get(&address)?)
     }
 
+    /// The interfaces of the cluster's pod of this name: for a moment it may have two. One whose owner is not recorded is
+    /// its own when it has one of its addresses.
+    pub fn of(&self, owner: &str, addresses: &[IpAddr]) -> impl Iterator<Item = &Pod> {
+        let has = |pod: &Pod| pod.addresses.iter().any(|address| addresses.contains(address));
+        self.by_link.values().filter(move |pod| match &pod.owner {
+            Some(found) => found == owner,
+            None => has(pod),
+        })
+    }
+
     /// Every pod, by interface.
     pub fn iter(&self) -> impl Iterator<Item = &Pod> {
         self.by_link.values()
@@ -87,7 +99,7 @@ mod tests {
 
     fn pod(link: u64, addresses: &[&str]) -> Pod {
         let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
-        Pod { link: LinkName::pod(link), host_mac: Mac([2; 6]), mac: Mac([4; 6]), mtu: 1500, addresses }
+        Pod { link: LinkName::pod(link), host_mac: Mac([2; 6]), mac: Mac([4; 6]), mtu: 1500, addresses, owner: None }
     }
 
     #[test]

@@ -74,6 +74,7 @@ pub(crate) fn pod(n: u8) -> Pod {
         mac: Mac([2, 0, 0, 0, 1, n]),
         mtu: 1480,
         addresses: vec![IpAddr::from([10, 1, 0, n])],
+        owner: None,
     }
 }
 

@@ -11,6 +11,7 @@
 //! ```
 //! Each change leaves a note of what may differ now ([`Dirty`]); who has noted it reads that, by name, as it is then.
 
+mod asked;
 mod chains;
 mod compile;
 mod index;
@@ -233,6 +234,12 @@ impl Engine {
     #[must_use]
     pub fn set(&self, name: &Name) -> Option<nft::Set> {
         self.sets.set(name)
+    }
+
+    /// The set without its elements.
+    #[must_use]
+    pub fn empty_set(&self, name: &Name) -> Option<nft::Set> {
+        self.sets.empty(name)
     }
 
     /// Is this an element of that set?

@@ -469,6 +469,11 @@ impl Sets {
         Some(set)
     }
 
+    /// A set without its elements.
+    pub(super) fn empty(&self, name: &Name) -> Option<nft::Set> {
+        self.by_name.get(name).map(|(_, part)| part.empty())
+    }
+
     /// Is it in the set?
     pub(super) fn has(&self, name: &Name, key: &nft::Key) -> bool {
         let state = self.by_name.get(name).and_then(|(id, part)| Some((self.states.get(id)?, part)));
@@ -476,6 +481,16 @@ impl Sets {
         state
             .zip(member)
             .is_some_and(|((state, part), member)| member.part() == *part && state.stands(member))
+    }
+
+    /// The endpoints that sets are of.
+    pub(super) fn whos(&self) -> impl Iterator<Item = &Who> {
+        self.states.values().filter_map(|state| state.content.who())
+    }
+
+    /// The services that sets are of.
+    pub(super) fn services(&self) -> impl Iterator<Item = &str> {
+        self.states.values().filter_map(|state| state.content.service())
     }
 
     /// The names of all sets.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use corduroy_api::Labels;
+use corduroy_api::{Labels, Selector};
 use corduroy_api::policy::host::NamedPort;
 use corduroy_kernel::IpNet;
 
@@ -206,6 +206,14 @@ impl World {
             }
             Place::Anywhere | Place::Global => self.endpoints.keys().cloned().collect(),
         }
+    }
+
+    /// The namespaces with such labels.
+    pub(super) fn namespaces_with(&self, selector: &Selector) -> BTreeSet<String> {
+        let has = |namespace: &Namespace| {
+            selector.holds(&|key| self.words.value_of(&namespace.labels, key))
+        };
+        self.namespaces.iter().filter(|(_, it)| has(it)).map(|(name, _)| name.clone()).collect()
     }
 
     /// The labels of a namespace.

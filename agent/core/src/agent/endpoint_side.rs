@@ -141,17 +141,18 @@ impl Agent {
             Wish::BlockChanged(_) => self.course.announce = true,
             Wish::Wire { pod, netns, ifname } => {
                 self.announce_with(&pod);
-                self.wiring.up(&mut self.known, &mut self.reconciler, &pod, (netns, ifname));
+                self.wiring.up(&mut self.known, &mut self.reconciler, &pod, (netns, ifname, now));
             }
             Wish::Keep(pod) => {
                 self.announce_with(&pod);
                 let keys: Vec<Key> = desired::of_pod(&pod).collect();
-                self.known.pods.put(pod);
+                self.known.pods.put(pod.clone());
+                self.known.police_pod(&pod);
                 keys.into_iter().for_each(|key| self.reconciler.mark(&self.known, key));
             }
             Wish::Unwire(pod) => {
                 self.announce_with(&pod);
-                self.wiring.down(&mut self.known, &mut self.reconciler, &pod);
+                self.wiring.down(&mut self.known, &mut self.reconciler, &pod, now);
             }
             Wish::Verify { link, .. } => {
                 let problems = self.verify(link);

@@ -18,6 +18,9 @@ pub(super) fn waits_for(agent: &Agent) -> Option<String> {
     if !waiting.is_empty() {
         return Some(format!("the datastore has not said everything of {}", waiting.join(", ")));
     }
+    if let Some(what) = agent.known.lacks() {
+        return Some(format!("the datastore has not said everything of {what}"));
+    }
     if agent.known.me.v4.is_none() && agent.known.me.v6.is_none() {
         return Some("this node has no address: see the log, or set one in the configuration".to_owned());
     }

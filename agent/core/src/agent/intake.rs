@@ -28,6 +28,10 @@ use crate::reconcile::Reconciler;
 pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
     let Changed::Resource(key) = agent.known.model.apply(event) else { return };
     agent.course.unwritten.seen(&key);
+    if is_of_policies(&key) {
+        agent.known.police(&key);
+        return;
+    }
     if touches_sessions(&key) {
         agent.sessions.model_changed();
     }
@@ -36,6 +40,7 @@ pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
     match key.kind {
         Kind::FabricNode => {
             let hops = node(&mut agent.known, &mut agent.reconciler, &key.name);
+            agent.known.police(&key);
             agent.course.hops.extend(hops);
             if key.name == agent.known.me.name {
                 agent.own_node.seen();
@@ -56,26 +61,22 @@ pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
             }
             agent.block(&key.name, now);
         }
-        Kind::BgpConfiguration
-        | Kind::BgpPeer
-        | Kind::BgpFilter
-        | Kind::Secret
-        | Kind::Service
-        | Kind::EndpointSlice
-        | Kind::KubernetesNetworkPolicy
-        | Kind::ClusterNetworkPolicy
-        | Kind::NetworkPolicy
-        | Kind::GlobalNetworkPolicy
-        | Kind::Tier
-        | Kind::NetworkSet
-        | Kind::GlobalNetworkSet
-        | Kind::HostEndpoint
-        | Kind::RemotePod
-        | Kind::ServiceAccount => {}
-        Kind::Namespace => agent.namespace(&key.name, now),
-        Kind::Pod => agent.pod(&key.name, now),
+        Kind::Namespace => {
+            agent.known.police(&key);
+            agent.namespace(&key.name, now);
+        }
+        Kind::Pod => {
+            agent.known.police(&key);
+            agent.pod(&key.name, now);
+        }
         Kind::IpReservation => agent.course.told_pools = false,
+        _ => {}
     }
+}
+
+/// Is it one that only policies depend on?
+fn is_of_policies(key: &ResourceKey) -> bool {
+    key.kind.is_policy() || matches!(key.kind, Kind::RemotePod | Kind::ServiceAccount)
 }
 
 /// A node came, changed or went: index it and mark what it stands behind. Returns the next hops whose routes may go
@@ -139,6 +140,7 @@ fn may_be_own(known: &Known, name: &str) -> bool {
 fn may_be_announced(agent: &Agent, key: &ResourceKey) -> bool {
     match key.kind {
         Kind::FabricNode => key.name == agent.known.me.name,
+        Kind::Pod | Kind::Namespace => false,
         _ => !is_of_services(key),
     }
 }

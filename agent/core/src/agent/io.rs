@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use corduroy_api::{Event, Key as ResourceKey, Version, Write, WriteError};
+use corduroy_api::{Asked, Event, Key as ResourceKey, Version, Write, WriteError};
 use corduroy_bgp::Net;
 use corduroy_bgp::config::{Config, PeerKey};
 use corduroy_bgp::event::Event as BgpEvent;
@@ -81,6 +81,8 @@ pub enum Output {
     AskPeers,
     /// Write this to the datastore, and say [`Input::Written`].
     Write(Box<Write>),
+    /// Find this out about other nodes' pods, and no more: replaces what was asked before.
+    Ask(Asked),
     /// Append these lines to the journal of endpoints before anything that follows.
     Append(String),
     /// Replace the journal of endpoints by this before anything that follows.

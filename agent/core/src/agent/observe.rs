@@ -27,6 +27,7 @@ pub(super) fn read(agent: &mut Agent, state: State, now: Time) {
     }
     notes.into_iter().for_each(|note| agent.note(note));
     if is_first {
+        agent.known.policies.begin(agent.reconciler.picture().nft.as_ref());
         let pods = pods(agent.reconciler.picture());
         agent.endpoints.handle(endpoints::Input::Found(pods), now);
     }
@@ -106,7 +107,7 @@ fn pods(state: &State) -> Vec<Pod> {
         let of_dev = state.neighbours.iter().filter(|((d, _), _)| d == dev);
         let addresses: Vec<_> = of_dev.clone().map(|((_, addr), _)| *addr).collect();
         let mac = of_dev.map(|(_, mac)| *mac).next()?;
-        Some(Pod { link: *dev, host_mac: seen.link.mac?, mac, mtu: seen.link.mtu, addresses })
+        Some(Pod { link: *dev, host_mac: seen.link.mac?, mac, mtu: seen.link.mtu, addresses, owner: None })
     });
     pods.collect()
 }

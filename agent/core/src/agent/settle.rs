@@ -5,15 +5,18 @@ use corduroy_fabric::peering;
 
 use super::reading::Extent;
 use super::{
-    Agent, HOLD, Note, Output, Read, advertise, conditions, farewell, gate, intake, own_node, tunnels,
+    Agent, HOLD, Note, Output, Read, advertise, conditions, farewell, gate, intake, own_node, policing, tunnels,
 };
 use crate::former;
 use crate::me::Membership;
 
 /// Asks every part in turn, and passes on what it wants.
 pub(super) fn settle(agent: &mut Agent, now: Time) {
-    open(agent, now);
     agent.serve_endpoints(now);
+    policing::settle(agent);
+    if open(agent, now) {
+        agent.serve_endpoints(now);
+    }
     farewell::settle(agent, now);
     if agent.course.open {
         write_own_node(agent, now);
@@ -25,6 +28,7 @@ pub(super) fn settle(agent: &mut Agent, now: Time) {
         let hops = std::mem::take(&mut agent.course.hops);
         intake::next_hops(&agent.known, &mut agent.reconciler, &hops);
     }
+    policing::settle(agent);
     touch_kernel(agent, now);
     // A block may forward by now: applied, or there from a former run.
     if agent.announcer.is_waiting() {
@@ -50,14 +54,14 @@ pub(super) fn touch_kernel(agent: &mut Agent, now: Time) {
     }
 }
 
-/// Begins to act once everything has been said and read.
-fn open(agent: &mut Agent, now: Time) {
+/// Begins to act once everything has been said and read; whether that is now.
+fn open(agent: &mut Agent, now: Time) -> bool {
     if agent.course.open || gate::waits_for(agent).is_some() {
         if let Some((_, theirs)) = conditions::name_taken(agent) {
             let (node, ours) = (agent.known.me.name.clone(), agent.known.me.uid.clone());
             once(agent, Note::NameTaken { node, theirs, ours });
         }
-        return;
+        return false;
     }
     agent.course.open = true;
     let held = former::left_behind(&agent.known, agent.reconciler.picture());
@@ -66,6 +70,7 @@ fn open(agent: &mut Agent, now: Time) {
     agent.reconciler.mark_all(&agent.known);
     agent.course.announce = true;
     agent.note(Note::InSync { held: count });
+    true
 }
 
 fn once(agent: &mut Agent, note: Note) {

@@ -33,6 +33,8 @@ struct Work {
     open: BTreeSet<Ticket>,
     keys: Vec<Key>,
     error: Option<OpError>,
+    /// How long it waits at most for what its policies ask of others.
+    until: Time,
 }
 
 /// Which way a pod goes.
@@ -44,6 +46,8 @@ pub(super) enum Direction {
     Down,
 }
 
+/// How long a pod waits for what its policies ask of others before it fails: less than its plugin waits.
+const PATIENCE: Duration = Duration::from_secs(6);
 /// The pause before the kernel is asked again to let go of a pod.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -54,9 +58,10 @@ impl Wiring {
         known: &mut Known,
         reconciler: &mut Reconciler,
         pod: &Pod,
-        (netns, ifname): (NetnsId, LinkName),
+        (netns, ifname, now): (NetnsId, LinkName, Time),
     ) {
         known.pods.put(pod.clone());
+        known.police_pod(pod);
         let peer = VethPeer { netns, name: ifname, mac: pod.mac };
         let end = PodEnd {
             netns,
@@ -67,18 +72,25 @@ impl Wiring {
         };
         let forget = pod.addresses.iter().map(|address| Op::ForgetFlows(*address));
         let made = [Op::AddVeth(Link::pod(pod.link, pod.host_mac, pod.mtu), peer), Op::SetPod(end)];
-        self.begin(reconciler, (pod, Direction::Up), forget.chain(made).collect());
+        let until = now + PATIENCE;
+        self.begin(reconciler, (pod, Direction::Up, until), forget.chain(made).collect());
     }
 
     /// Out of the kernel, as far as it ever got in.
-    pub(super) fn down(&mut self, known: &mut Known, reconciler: &mut Reconciler, pod: &Pod) {
+    pub(super) fn down(&mut self, known: &mut Known, reconciler: &mut Reconciler, pod: &Pod, now: Time) {
         known.pods.remove(pod.link);
+        known.police_pod(pod);
         let forget = pod.addresses.iter().map(|address| Op::ForgetFlows(*address));
         let ops = std::iter::once(Op::DeleteLink(pod.link)).chain(forget).collect();
-        self.begin(reconciler, (pod, Direction::Down), ops);
+        self.begin(reconciler, (pod, Direction::Down, now), ops);
     }
 
-    fn begin(&mut self, reconciler: &mut Reconciler, (pod, direction): (&Pod, Direction), ops: Vec<Op>) {
+    fn begin(
+        &mut self,
+        reconciler: &mut Reconciler,
+        (pod, direction, until): (&Pod, Direction, Time),
+        ops: Vec<Op>,
+    ) {
         self.again.remove(&pod.link);
         let keys: Vec<Key> = desired::of_pod(pod).collect();
         for key in &keys {
@@ -90,7 +102,7 @@ impl Wiring {
             open.insert(Ticket(self.tickets));
             reconciler.queue(Ticket(self.tickets), op);
         }
-        let work = Work { pod: pod.clone(), direction, open, keys, error: None };
+        let work = Work { pod: pod.clone(), direction, open, keys, error: None, until };
         self.under_way.insert(pod.link, work);
     }
 
@@ -116,7 +128,7 @@ impl Wiring {
         let mut finished = Vec::new();
         let again = &mut self.again;
         self.under_way.retain(|link, work| {
-            let Some(result) = work.result(known, reconciler, former) else { return true };
+            let Some(result) = work.result(known, reconciler, former, now) else { return true };
             if result.is_err() && work.direction == Direction::Down {
                 again.insert(*link, (now + PAUSE, work.pod.clone()));
             }
@@ -128,7 +140,8 @@ impl Wiring {
 
     /// When the kernel is asked again to let go of a pod.
     pub(super) fn next_timeout(&self) -> Option<Time> {
-        self.again.values().map(|(time, _)| *time).min()
+        let ups = self.under_way.values().filter(|work| work.direction == Direction::Up && work.open.is_empty());
+        self.again.values().map(|(time, _)| *time).chain(ups.map(|work| work.until)).min()
     }
 
     /// Time has passed.
@@ -136,7 +149,7 @@ impl Wiring {
         let due: Vec<Pod> =
             self.again.values().filter(|(time, _)| *time <= now).map(|(_, pod)| pod.clone()).collect();
         for pod in due {
-            self.down(known, reconciler, &pod);
+            self.down(known, reconciler, &pod, now);
         }
     }
 
@@ -148,7 +161,13 @@ impl Wiring {
 
 impl Work {
     /// What came of it; `None` while it is under way.
-    fn result(&self, known: &Known, reconciler: &Reconciler, former: &Former) -> Option<Result<(), String>> {
+    fn result(
+        &self,
+        known: &Known,
+        reconciler: &Reconciler,
+        former: &Former,
+        now: Time,
+    ) -> Option<Result<(), String>> {
         if !self.open.is_empty() {
             return None;
         }
@@ -156,9 +175,20 @@ impl Work {
             return Some(Err(format!("{}: {error}", self.pod.link)));
         }
         if self.keys.iter().all(|key| reconciler.is_done(known, former, key)) {
-            return Some(Ok(()));
+            return self.policed(known, now);
         }
         let refusal = self.keys.iter().find_map(|key| reconciler.refusal(key).map(|error| (key, error)));
         refusal.map(|(key, error)| Err(format!("{key:?}: {error}")))
+    }
+
+    /// A pod that policies speak of comes up when all is known that they ask of others: before that, a rule that
+    /// denies might not know whom.
+    fn policed(&self, known: &Known, now: Time) -> Option<Result<(), String>> {
+        let waits = self.direction == Direction::Up && known.policies.speaks_of(self.pod.link);
+        match known.lacks().filter(|_| waits) {
+            None => Some(Ok(())),
+            Some(_) if now < self.until => None,
+            Some(what) => Some(Err(format!("{}: the datastore has not said everything of {what}", self.pod.link))),
+        }
     }
 }

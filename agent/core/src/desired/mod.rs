@@ -3,6 +3,7 @@
 //! None of them remembers anything or looks at what is there. So it does not matter in which order the inputs came,
 //! how often, or how many were missed: the same inputs make the same kernel. `None` means: this should not be there.
 
+use corduroy_kernel::nft::Name;
 use corduroy_kernel::{IpNet, LinkName};
 
 use crate::key::Key;
@@ -25,6 +26,7 @@ pub fn keys(known: &Known) -> impl Iterator<Item = Key> + '_ {
     let blocks = known.owned.iter().map(|block| Key::Route(*block));
     let pods = known.pods.iter().flat_map(of_pod);
     let learned = known.learned.nets().map(|net| Key::Route(convert::from_bgp(net)));
+    let learned = learned.chain(of_policies(known));
     foundation(&known.me).chain(pools).chain(ranges).chain(nodes).chain(blocks).chain(pods).chain(learned)
 }
 
@@ -58,6 +60,21 @@ pub fn of_pool(net: IpNet) -> impl Iterator<Item = Key> {
 pub fn of_range(net: IpNet) -> Key {
     let (set, key) = nft::range_element(net);
     Key::NftElement(set, key)
+}
+
+/// The keys that policies stand behind.
+fn of_policies(known: &Known) -> impl Iterator<Item = Key> + '_ {
+    let engine = known.policies.engine();
+    let chains = engine.chains().map(|name| Key::NftChain(name.clone()));
+    chains.chain(engine.sets().flat_map(|name| of_policy_set(known, name)))
+}
+
+/// The keys of a set that policies look up.
+pub fn of_policy_set(known: &Known, name: &Name) -> impl Iterator<Item = Key> + use<> {
+    let elements = known.policies.engine().set(name).map(|set| set.elements).unwrap_or_default();
+    let set = name.clone();
+    std::iter::once(Key::NftSet(name.clone()))
+        .chain(elements.into_keys().map(move |key| Key::NftElement(set.clone(), key)))
 }
 
 /// The keys that a pod stands behind.

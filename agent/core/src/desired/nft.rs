@@ -2,21 +2,23 @@
 //!
 //! ```text
 //! prerouting raw   iifname cord*  is the source the pod's own?
-//! input filter     iifname cord*  ─► pod-limits: no tunnels, no BGP; tunnelled packets only from nodes
-//! forward filter   established: accept
+//! input filter     iifname cord*  ─► pods-to-host ─► pod-limits, vmap egress ─► … as below
+//!                  tunnelled packets only from nodes
+//! forward filter   of a connection judged before: accept, or drop if it is denied by now
 //!                  to a range of services, untranslated: drop
-//!                  iifname cord*  ─► from-pods ─► pod-limits, vmap egress   (unknown: drop)
-//!                  oifname cord*  ─► to-pods ─► vmap ingress                (unknown: drop)
+//!                  iifname cord*  ─► from-pods ─► pod-limits, vmap egress ─► its program ─► to-pods
+//!                  oifname cord*  ─► to-pods ─► vmap ingress ─► its program ─► passed
+//!                  passed: noted in the connection's mark, accept        denied: noted, drop
 //! output filter    oifname cord*  only to an address the interface has
 //! postrouting nat  from a pool with natOutgoing to neither pool nor node ─► masquerade, fully random
 //! ```
 //! What every packet of every pod meets is kept short, since it pays for each base chain and each lookup: the
 //! source check, and one rule that lets through what belongs to a connection judged before. The source
 //! check stands before connection tracking, so that a forged packet costs no entry and takes part in nobody's
-//! connection. Both judgements of a new connection are chains that one base chain jumps to, and that *return* to let it
-//! pass: traffic between two pods of this node is what one may send and the other may get, and an accept would end the
-//! base chain before the second is asked. The verdict maps send each pod where its rules are; a pod without any
-//! returns. An interface that is in no map passes nothing: an agent that is late or dead fails closed.
+//! connection. Traffic between two pods of this node is what one may send and the other may get: what the
+//! sender's program lets pass *goes to* the receiver's, and only what that lets pass is accepted. The verdict maps send
+//! each pod where its program is. An interface that is in no map passes nothing: an agent that is late or dead fails
+//! closed. What is denied is dropped in silence.
 //!
 //! A packet to an address in an announced range of services that kube-proxy has not translated by now is for nobody:
 //! it would leave by the default route, to a router that sends it back. No route can stop it, because the kernel looks
@@ -34,14 +36,21 @@ use corduroy_kernel::nft::{
 };
 use corduroy_kernel::{Family, IpNet, LinkName, Vxlan};
 
+use corduroy_policy::Direction;
+use corduroy_policy::engine::{DENIED, PASSED, TO_PODS};
+
 use super::links;
 use crate::convert;
 use crate::known::Known;
+use crate::policies::{Generation, MARK};
 
 /// The BGP port, which pods may not reach on nodes.
 const BGP_PORT: u16 = 179;
 /// IP protocol number of IPIP.
 const IPIP: u8 = 4;
+/// ICMPv6 types of neighbour discovery (RFC 4861 §4.3 and §4.4).
+const SOLICIT: u8 = 135;
+const ADVERTISE: u8 = 136;
 
 /// The sets and maps of the table.
 pub const SETS: [&str; 12] = [
@@ -58,13 +67,24 @@ pub const SETS: [&str; 12] = [
     "egress",
     "ingress",
 ];
-/// The chains of the table.
-pub const CHAINS: [&str; 8] =
-    ["prerouting", "pod-limits", "input", "forward", "from-pods", "to-pods", "output", "postrouting"];
+/// The chains of the table that do not come from policies.
+pub const CHAINS: [&str; 11] = [
+    "prerouting",
+    "pod-limits",
+    "input",
+    "pods-to-host",
+    "forward",
+    "from-pods",
+    TO_PODS,
+    PASSED,
+    DENIED,
+    "output",
+    "postrouting",
+];
 
 /// A set or map without its elements.
 #[must_use]
-pub fn set(name: &Name) -> Option<Set> {
+pub fn set(known: &Known, name: &Name) -> Option<Set> {
     Some(match name.as_str() {
         "nodes4" => Set::hash([DataType::Ipv4]),
         "nodes6" => Set::hash([DataType::Ipv6]),
@@ -73,7 +93,7 @@ pub fn set(name: &Name) -> Option<Set> {
         "pods4" => Set::hash([DataType::IfName, DataType::Ipv4]),
         "pods6" => Set::hash([DataType::IfName, DataType::Ipv6]),
         "egress" | "ingress" => Set::vmap([DataType::IfName]),
-        _ => return None,
+        _ => return known.policies.engine().empty_set(name),
     })
 }
 
@@ -89,9 +109,10 @@ pub fn element(known: &Known, set: &Name, key: &Key) -> Option<Option<Verdict>> 
             known.pods.by_address(*addr).is_some_and(|endpoint| endpoint.link == *dev)
         }
         ("egress" | "ingress", [Value::IfName(dev)]) => {
-            return known.pods.by_link(*dev).map(|_| Some(Verdict::Return));
+            let way = if set.as_str() == "egress" { Direction::Egress } else { Direction::Ingress };
+            return known.pods.by_link(*dev).map(|_| Some(known.policies.verdict(*dev, way)));
         }
-        _ => false,
+        _ => known.policies.engine().has_element(set, key),
     };
     wanted.then_some(None)
 }
@@ -162,15 +183,18 @@ pub fn chain(known: &Known, name: &Name) -> Option<Chain> {
         "prerouting" => (hook(ChainKind::Filter, Hook::Prerouting, -300), prerouting()),
         "pod-limits" => (None, pod_limits()),
         "input" => (hook(ChainKind::Filter, Hook::Input, 0), input(known)),
+        "pods-to-host" => (None, pods_to_host(known)),
         "forward" => (hook(ChainKind::Filter, Hook::Forward, 0), forward(known)),
-        "from-pods" => (None, judge(Field::Iifname, "egress")),
-        "to-pods" => (None, judge(Field::Oifname, "ingress")),
+        "from-pods" => (None, from_pods_chain()),
+        TO_PODS => (None, to_pods_chain()),
+        PASSED => (None, vec![Rule::new().set_ct_mark(MARK, known.policies.generation().mark()).accept()]),
+        DENIED => (None, vec![Rule::new().set_ct_mark(MARK, Generation::DENIED).drop()]),
         "output" => (hook(ChainKind::Filter, Hook::Output, 0), output()),
         // Without a chain of this type the kernel looks at no packet for address translation.
         "postrouting" if known.pools.iter().any(|pool| pool.nat_outgoing) => {
             (hook(ChainKind::Nat, Hook::Postrouting, 100), postrouting())
         }
-        _ => return None,
+        _ => (None, known.policies.engine().chain(name)?),
     };
     Some(Chain { base, rules })
 }
@@ -188,8 +212,6 @@ fn to_pods() -> Rule {
 /// Whatever is not from a pod passes. Neighbour discovery passes; a pod is no router. Everything else must come from an
 /// address of the interface.
 fn prerouting() -> Vec<Rule> {
-    const SOLICIT: u8 = 135;
-    const ADVERTISE: u8 = 136;
     const ROUTER_ADVERTISEMENT: u8 = 134;
     const REDIRECT: u8 = 137;
     let icmp6 = |kind| Rule::new().when(Match::icmp_type(Family::V6, kind));
@@ -229,7 +251,7 @@ fn pod_limits() -> Vec<Rule> {
 
 /// Tunnelled packets come from nodes. Said only of the tunnels we terminate: others' are not ours to judge.
 fn input(known: &Known) -> Vec<Rule> {
-    let mut rules = vec![from_pods().jump("pod-limits")];
+    let mut rules = vec![from_pods().goto("pods-to-host")];
     if links::is_wanted(known, LinkName::IPIP) {
         let ipip = Rule::new().when(Match::l4proto(IPIP)).not_in_set([Field::Saddr(Family::V4)], "nodes4");
         rules.push(ipip.counter().drop().comment("IPIP from no node"));
@@ -245,8 +267,7 @@ fn input(known: &Known) -> Vec<Rule> {
 }
 
 fn forward(known: &Known) -> Vec<Rule> {
-    let judged = CtState::ESTABLISHED.or(CtState::RELATED);
-    let mut rules = vec![Rule::new().when(Match::ct_state(judged)).accept()];
+    let mut rules = judged_before(known);
     for family in [Family::V4, Family::V6] {
         if ranges(known).any(|range| range.family() == family) {
             let services = by_family("services4", "services6", family);
@@ -256,19 +277,60 @@ fn forward(known: &Known) -> Vec<Rule> {
             rules.push(nobodys.counter().drop().comment("no service has this address"));
         }
     }
-    rules.extend([from_pods().jump("from-pods"), to_pods().jump("to-pods")]);
+    rules.extend([from_pods().goto("from-pods"), to_pods().goto(TO_PODS)]);
     rules
 }
 
-/// What a new connection from a pod's interface, or to one, may be: the map sends it to that pod's rules.
-fn judge(interface: Field, map: &str) -> Vec<Rule> {
-    let judged = Rule::new().vmap([interface], map);
-    let unknown = Rule::new().counter().drop().comment("an interface that is not known");
-    if interface == Field::Iifname {
-        vec![Rule::new().jump("pod-limits"), judged, unknown]
-    } else {
-        vec![judged, unknown]
+/// What belongs to a connection that was judged before. Its own packets pass as long as nothing may be denied since;
+/// then the next of them is judged. Answers, and errors it causes, pass unless it was denied: they can't be judged
+/// themselves, being the other way round.
+fn judged_before(known: &Known) -> Vec<Rule> {
+    let tracked = CtState::ESTABLISHED.or(CtState::RELATED);
+    let of = |states| Rule::new().when(Match::ct_state(states));
+    let answer = || of(tracked).when(Match::ct_reply());
+    let denied = Match::ct_mark(MARK, Generation::DENIED);
+    vec![
+        of(tracked).when(Match::ct_mark(MARK, known.policies.generation().mark())).accept(),
+        answer().when(denied.not()).accept(),
+        answer().counter().drop().comment("of a connection that is denied by now"),
+        of(CtState::RELATED).when(denied.not()).accept(),
+    ]
+}
+
+/// What a pod sends to its own host is judged as what it sends to others, but for neighbour discovery.
+fn pods_to_host(known: &Known) -> Vec<Rule> {
+    let mut rules = judged_before(known);
+    for kind in [SOLICIT, ADVERTISE] {
+        rules.push(Rule::new().when(Match::icmp_type(Family::V6, kind)).accept());
     }
+    rules.extend([Rule::new().jump("pod-limits"), Rule::new().vmap([Field::Iifname], "egress"), unknown()]);
+    rules
+}
+
+/// What a new connection from a pod's interface may be: the map sends it to that pod's program. A pod reaches itself,
+/// also by a service: then the source is an address of the interface it leaves by.
+fn from_pods_chain() -> Vec<Rule> {
+    let own = |family, set: &str| {
+        let own = Rule::new().in_set([Field::Oifname, Field::Saddr(family)], set);
+        own.goto(PASSED).comment("a pod and itself")
+    };
+    vec![
+        Rule::new().jump("pod-limits"),
+        own(Family::V4, "pods4"),
+        own(Family::V6, "pods6"),
+        Rule::new().vmap([Field::Iifname], "egress"),
+        unknown(),
+    ]
+}
+
+/// What a new connection to a pod's interface may be. Others end here too, having passed what was to be asked of them.
+fn to_pods_chain() -> Vec<Rule> {
+    let unknown = to_pods().counter().drop().comment("an interface that is not known");
+    vec![Rule::new().vmap([Field::Oifname], "ingress"), unknown, Rule::new().goto(PASSED)]
+}
+
+fn unknown() -> Rule {
+    Rule::new().counter().drop().comment("an interface that is not known")
 }
 
 /// What this host itself sends to a pod goes to an address that the interface has.

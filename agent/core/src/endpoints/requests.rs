@@ -134,6 +134,7 @@ impl Endpoints {
             mac: add.mac.map_or_else(|| mac(&add.key, "pod"), |mac| Mac(mac.0)),
             mtu: add.mtu.map_or(node_mtu, |mtu| mtu.min(node_mtu)),
             addresses,
+            owner: add.pod.as_ref().map(|pod| ClusterPod::key_name(&pod.namespace, &pod.name)),
         };
         let phase = Phase::Wiring { id, netns, ifname };
         let attachment = Attachment {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use corduroy_api::Pod as ClusterPod;
 use corduroy_ipc::cni::{self, Added, AttachmentKey, Interface, Ip};
 use corduroy_ipc::hash::stable;
 use corduroy_kernel::{LinkName, Mac, NetnsId, PodEnd};
@@ -64,6 +65,7 @@ impl Attachment {
             mac: Mac(entry.mac.0),
             mtu: entry.mtu,
             addresses: entry.addresses,
+            owner: entry.owner.as_ref().map(|pod| ClusterPod::key_name(&pod.namespace, &pod.name)),
         };
         // What was on its way when the former run ended has lost its plugin.
         let phase = if entry.wired { Phase::Wired } else { Phase::Unwiring { netns: None } };

@@ -36,7 +36,7 @@ pub fn step(known: &Known, state: &State, former: &Former, key: &Key) -> Step {
         Key::Link(dev) => link(known, state, *dev),
         Key::Up(dev) => up(known, state, *dev),
         Key::Sysctl(switch) => sysctl(known, state, *switch),
-        Key::NftSet(name) => nft_set(state, name),
+        Key::NftSet(name) => nft_set(known, state, name),
         Key::NftChain(name) => nft_chain(known, state, name),
         Key::NftElement(set, element) => nft_element(known, state, set, element),
         Key::Address(dev, addr) => {
@@ -141,9 +141,9 @@ fn route(known: &Known, state: &State, former: &Former, dst: IpNet) -> Step {
     }
 }
 
-fn nft_set(state: &State, name: &Name) -> Step {
+fn nft_set(known: &Known, state: &State, name: &Name) -> Step {
     let there = state.nft.as_ref().and_then(|table| table.sets.get(name));
-    match (rules::set(name), there) {
+    match (rules::set(known, name), there) {
         (Some(desired), None) => {
             transaction([nft::Change::AddSet(name.clone(), desired.kind, desired.verdicts)])
         }
@@ -161,7 +161,11 @@ fn nft_chain(known: &Known, state: &State, name: &Name) -> Step {
             nft::Change::AddChain(name.clone(), desired.base),
             nft::Change::SetRules(name.clone(), desired.rules),
         ]),
-        (None, Some(_)) => Step::Remove(vec![Piece::Nft(nft::Change::DeleteChain(name.clone()))]),
+        // Emptied first: chains that go together may jump to each other.
+        (None, Some(_)) => Step::Remove(vec![
+            Piece::Nft(nft::Change::SetRules(name.clone(), Vec::new())),
+            Piece::Nft(nft::Change::DeleteChain(name.clone())),
+        ]),
         (None, None) => Step::Nothing,
     }
 }
@@ -189,7 +193,7 @@ fn transaction<const N: usize>(changes: [nft::Change; N]) -> Step {
 #[must_use]
 pub fn table_is_of_another_build(known: &Known, table: &nft::Table) -> bool {
     let other_set = |(name, set): (&Name, &nft::Set)| {
-        rules::set(name).is_some_and(|desired| desired.kind != set.kind || desired.verdicts != set.verdicts)
+        rules::set(known, name).is_some_and(|desired| desired.kind != set.kind || desired.verdicts != set.verdicts)
     };
     let other_base = |(name, chain): (&Name, &nft::Chain)| {
         rules::chain(known, name).is_some_and(|desired| desired.base != chain.base)

@@ -221,14 +221,14 @@ impl Reconciler {
         (!pieces.is_empty()).then(|| self.launch(Lane::Learned, Vec::new(), order::assemble(pieces, false)))
     }
 
-    /// Dirty keys of a lane: all of an urgent one, a slice of the bulk. A table that is made is made with everything
-    /// in it, whatever the lane.
+    /// Dirty keys of a lane: all of an urgent one, a slice of the bulk. What changes in the table changes together,
+    /// whatever the lane: chains, the sets they look up and the maps that lead to them are of one moment.
     fn take(&mut self, lane: Lane) -> BTreeSet<Key> {
         let [foundation, endpoints, learned] = &mut self.dirty;
         match lane {
             Lane::Foundation => {
                 let mut keys = std::mem::take(foundation);
-                if self.picture.nft.is_none() && keys.iter().any(Key::is_nft) {
+                if keys.iter().any(Key::is_nft) {
                     for other in [endpoints, learned] {
                         keys.extend(other.extract_if(.., |key| key.is_nft()));
                     }

@@ -1,0 +1,56 @@
+//! What the policies want now: keys for the reconciler, and what has to be known of others.
+
+use corduroy_kernel::Lane;
+use corduroy_kernel::nft::Name;
+use corduroy_policy::engine::PASSED;
+use corduroy_policy::{Class, Dirty};
+
+use super::{Agent, Output};
+use crate::desired;
+use crate::key::Key;
+
+/// The chains that say which connections were judged by the program that is in force.
+const JUDGED: [&str; 3] = ["forward", "pods-to-host", PASSED];
+
+/// Passes on what changed.
+pub(super) fn settle(agent: &mut Agent) {
+    let changes = agent.known.policies.take_changes();
+    for dirty in &changes.dirty {
+        mark(agent, dirty);
+    }
+    if changes.may_deny {
+        for chain in JUDGED {
+            agent.reconciler.mark(&agent.known, Key::NftChain(chain.into()));
+        }
+    }
+    if let Some(asked) = agent.known.policies.take_asked() {
+        agent.out.push_back(Output::Ask(asked));
+    }
+}
+
+fn mark(agent: &mut Agent, dirty: &Dirty) {
+    match dirty {
+        Dirty::Set(name) => {
+            let keys: Vec<Key> = desired::of_policy_set(&agent.known, name).chain(there(agent, name)).collect();
+            keys.into_iter().for_each(|key| agent.reconciler.mark(&agent.known, key));
+        }
+        Dirty::Element(set, key) => {
+            agent.reconciler.mark(&agent.known, Key::NftElement(set.clone(), key.clone()));
+        }
+        Dirty::Chain(name) => agent.reconciler.mark(&agent.known, Key::NftChain(name.clone())),
+        Dirty::Program(key) if key.class == Class::Pod => {
+            let links = agent.known.policies.links(&key.name);
+            for (set, element) in links.iter().flat_map(|link| desired::nft::link_elements(*link)) {
+                agent.reconciler.mark_in(Lane::Endpoints, Key::NftElement(set, element));
+            }
+        }
+        Dirty::Program(_) => {}
+    }
+}
+
+/// What the kernel has of a set: it may be another one of the same name by now.
+fn there<'a>(agent: &'a Agent, name: &'a Name) -> impl Iterator<Item = Key> + 'a {
+    let set = agent.reconciler.picture().nft.as_ref().and_then(|table| table.sets.get(name));
+    let elements = set.into_iter().flat_map(|set| set.elements.keys());
+    elements.map(|key| Key::NftElement(name.clone(), key.clone()))
+}

@@ -34,6 +34,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
+use corduroy_kernel::nft::Counted;
 use corduroy_kernel::{Features, NetnsId, OpResult, Plan, State};
 
 pub use error::KernelError;
@@ -99,6 +100,14 @@ impl Kernel {
         changes: impl IntoIterator<Item = &'a corduroy_kernel::Changed>,
     ) -> Result<(), KernelError> {
         read::refresh(self, state, &changes.into_iter().collect())
+    }
+    /// What the rules of our table have counted, those that count, in the order of the kernel's rules; of rules that
+    /// are replaced (`SetRules`) it begins anew. Reads all rules: to be asked when somebody wants to know.
+    ///
+    /// # Errors
+    /// The kernel could not be asked. Without a table, or without nf_tables, nothing has been counted.
+    pub fn counters(&mut self) -> Result<Vec<Counted>, KernelError> {
+        read::counters(&mut self.nft)
     }
     /// Perform a plan, in order. One result for each operation.
     ///

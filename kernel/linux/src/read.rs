@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use corduroy_kernel::nft::{Chain, Name, Rule, Set, Table};
+use corduroy_kernel::nft::{Chain, Counted, Name, Rule, Set, Table};
 use corduroy_kernel::route::PROTOCOL;
 use corduroy_kernel::{
     Cause, Changed, Family, ForeignChain, Gateway, IpNet, LinkName, SeenLink, State, Sysctl,
@@ -264,6 +264,20 @@ fn table(socket: &mut Socket) -> Result<Option<Table>, KernelError> {
         Err(error) => return Err(netlink("read our table")(io::Error::from_raw_os_error(error.errno))),
     }
     parts(socket, &ours).or_else(|error| gone(error).map(|()| None)).map_err(netlink("read our table"))
+}
+
+/// What the rules of our table have counted; nothing, when there is no table.
+pub(crate) fn counters(socket: &mut Socket) -> Result<Vec<Counted>, KernelError> {
+    let ours = [(nft::TABLE_ATTR, corduroy_kernel::nft::TABLE)];
+    let ask = request(nft::GETRULE, DUMP, nft::NFPROTO_INET, &ours);
+    let each = |counters: &mut decode::Counters, message: crate::wire::Message<'_>| {
+        counters.read(message);
+    };
+    let counters = socket.dump(ask, each).or_else(|error| match error.raw_os_error() {
+        Some(libc::EOPNOTSUPP | libc::EINVAL) => Ok(decode::Counters::default()),
+        _ => gone(error),
+    });
+    Ok(counters.map_err(netlink("read counters"))?.found)
 }
 
 fn parts(socket: &mut Socket, ours: &[(u16, &str)]) -> io::Result<Option<Table>> {

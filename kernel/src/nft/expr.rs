@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::Name;
-use super::value::{AddrType, CtState, DataType, Limit, Value};
+use super::value::{AddrType, CtDirection, CtState, DataType, Limit, Value};
 use crate::{Family, IpNet, LinkName};
 
 /// What of a packet is looked at. A field of a network or transport header implies that header: `ip saddr`
@@ -27,6 +27,8 @@ pub enum Field {
     CtState,
     /// `ct mark`: the connection's mark.
     CtMark,
+    /// `ct direction`: which way of its connection.
+    CtDirection,
     /// `ip saddr` or `ip6 saddr`.
     Saddr(Family),
     /// `ip daddr` or `ip6 daddr`.
@@ -37,6 +39,8 @@ pub enum Field {
     Dport(L4),
     /// `icmp type` or `icmpv6 type`.
     IcmpType(Family),
+    /// `icmp code` or `icmpv6 code`.
+    IcmpCode(Family),
     /// `fib saddr type`: what the source is to this host.
     FibSaddrType,
     /// `fib daddr type`: what the destination is to this host.
@@ -80,7 +84,9 @@ impl Field {
             Self::Sport(_) | Self::Dport(_) => Some(DataType::Port),
             Self::Nfproto
             | Self::CtState
+            | Self::CtDirection
             | Self::IcmpType(_)
+            | Self::IcmpCode(_)
             | Self::FibSaddrType
             | Self::FibDaddrType
             | Self::FibReturnPath => None,
@@ -90,7 +96,9 @@ impl Field {
     #[must_use]
     pub fn family(self) -> Option<Family> {
         match self {
-            Self::Saddr(family) | Self::Daddr(family) | Self::IcmpType(family) => Some(family),
+            Self::Saddr(family) | Self::Daddr(family) | Self::IcmpType(family) | Self::IcmpCode(family) => {
+                Some(family)
+            }
             _ => None,
         }
     }
@@ -99,8 +107,8 @@ impl Field {
     pub fn protocol(self) -> Option<u8> {
         match self {
             Self::Sport(l4) | Self::Dport(l4) => Some(l4.number()),
-            Self::IcmpType(Family::V4) => Some(1),
-            Self::IcmpType(Family::V6) => Some(58),
+            Self::IcmpType(Family::V4) | Self::IcmpCode(Family::V4) => Some(1),
+            Self::IcmpType(Family::V6) | Self::IcmpCode(Family::V6) => Some(58),
             _ => None,
         }
     }
@@ -163,6 +171,11 @@ impl Match {
     pub const fn ct_state(states: CtState) -> Self {
         Self::eq(Field::CtState, Value::CtState(states))
     }
+    /// `ct direction original` or `reply`
+    #[must_use]
+    pub const fn ct_direction(direction: CtDirection) -> Self {
+        Self::eq(Field::CtDirection, Value::CtDirection(direction))
+    }
     /// `meta mark and MASK == VALUE`
     #[must_use]
     pub const fn mark(mask: u32, value: u32) -> Self {
@@ -219,6 +232,11 @@ impl Match {
     #[must_use]
     pub const fn icmp_type(family: Family, kind: u8) -> Self {
         Self::eq(Field::IcmpType(family), Value::IcmpType(kind))
+    }
+    /// `icmp code N` or `icmpv6 code N`
+    #[must_use]
+    pub const fn icmp_code(family: Family, code: u8) -> Self {
+        Self::eq(Field::IcmpCode(family), Value::IcmpCode(code))
     }
     /// `fib saddr type T`
     #[must_use]
@@ -300,6 +318,15 @@ pub enum Expr {
     Limit(Limit),
     /// Write a line with this prefix to the kernel's log.
     Log(String),
+    /// Hand a copy to whoever listens to this group of the kernel's packet log (`log prefix "…" group N`).
+    LogGroup {
+        /// Which group.
+        group: u16,
+        /// What the copy says of itself, at most 127 octets.
+        prefix: String,
+        /// How many octets of a packet at most; 0: all of them, or as many as the listener wants.
+        snaplen: u32,
+    },
     /// `meta mark set meta mark and ~MASK or VALUE`: write these bits of the packet's mark.
     SetMark {
         /// Which bits.

@@ -25,8 +25,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 pub use expr::{Cmp, Expr, Field, L4, Match, Verdict};
-pub use rule::Rule;
-pub use value::{AddrType, CtState, DataType, Key, Limit, Per, Value};
+pub use rule::{Counted, Rule};
+pub use value::{AddrType, CtDirection, CtState, DataType, Key, Limit, Per, Value};
 
 /// The name of our table, of family `inet`.
 pub const TABLE: &str = "corduroy";

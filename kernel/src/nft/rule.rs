@@ -80,6 +80,12 @@ impl Rule {
     pub fn log(self, prefix: &str) -> Self {
         self.then(Expr::Log(prefix.into()))
     }
+    /// …hand at most `snaplen` octets of it (0: all) to the listener of a group, with this prefix (at most 127
+    /// octets).
+    #[must_use]
+    pub fn log_group(self, group: u16, prefix: &str, snaplen: u32) -> Self {
+        self.then(Expr::LogGroup { group, prefix: prefix.into(), snaplen })
+    }
     /// …write these bits of the packet's mark.
     #[must_use]
     pub fn set_mark(self, mask: u32, value: u32) -> Self {
@@ -131,6 +137,21 @@ impl Rule {
         self.comment = Some(text.into());
         self
     }
+}
+
+/// What the counter of a rule has counted since the rule was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Counted {
+    /// The chain it is in.
+    pub chain: Name,
+    /// Its place among the rules of the chain, from 0.
+    pub position: usize,
+    /// Its comment.
+    pub comment: Option<String>,
+    /// Packets that came as far as its (first) counter.
+    pub packets: u64,
+    /// Their octets, with IP header and without that of the link.
+    pub bytes: u64,
 }
 
 /// Is `test` what a header field of `next` implies?

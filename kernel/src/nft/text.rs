@@ -6,7 +6,7 @@
 use core::fmt::{self, Display, Formatter};
 
 use super::expr::{Cmp, Expr, Field, L4, Match, Verdict};
-use super::value::{AddrType, CtState, DataType, Key, Limit, Per, Value};
+use super::value::{AddrType, CtDirection, CtState, DataType, Key, Limit, Per, Value};
 use super::{Base, Chain, ChainKind, Hook, Name, Policy, Rule, Set, SetKind, TABLE, Table};
 use crate::Family;
 
@@ -142,6 +142,12 @@ impl Display for Expr {
                 f.write_str("log prefix ")?;
                 quoted(f, prefix)
             }
+            Self::LogGroup { group, prefix, snaplen } => {
+                f.write_str("log prefix ")?;
+                quoted(f, prefix)?;
+                write!(f, " group {group}")?;
+                if *snaplen > 0 { write!(f, " snaplen {snaplen}") } else { Ok(()) }
+            }
             Self::SetMark { mask, value } => set_mark(f, "meta mark", *mask, *value),
             Self::SetCtMark { mask, value } => set_mark(f, "ct mark", *mask, *value),
             Self::Notrack => f.write_str("notrack"),
@@ -188,6 +194,7 @@ impl Display for Field {
             Self::Mark => "meta mark",
             Self::CtState => "ct state",
             Self::CtMark => "ct mark",
+            Self::CtDirection => "ct direction",
             Self::Saddr(Family::V4) => "ip saddr",
             Self::Saddr(Family::V6) => "ip6 saddr",
             Self::Daddr(Family::V4) => "ip daddr",
@@ -200,6 +207,8 @@ impl Display for Field {
             Self::Dport(L4::Sctp) => "sctp dport",
             Self::IcmpType(Family::V4) => "icmp type",
             Self::IcmpType(Family::V6) => "icmpv6 type",
+            Self::IcmpCode(Family::V4) => "icmp code",
+            Self::IcmpCode(Family::V6) => "icmpv6 code",
             Self::FibSaddrType => "fib saddr type",
             Self::FibDaddrType => "fib daddr type",
             Self::FibReturnPath => "fib saddr . iif oif",
@@ -254,8 +263,10 @@ impl Display for Value {
             Self::Ports(first, last) => write!(f, "{first}-{last}"),
             Self::Mark(mark) => write!(f, "{mark:#010x}"),
             Self::CtState(states) => states.fmt(f),
+            Self::CtDirection(CtDirection::Original) => f.write_str("original"),
+            Self::CtDirection(CtDirection::Reply) => f.write_str("reply"),
             Self::AddrType(kind) => kind.fmt(f),
-            Self::IcmpType(kind) => kind.fmt(f),
+            Self::IcmpType(number) | Self::IcmpCode(number) => number.fmt(f),
             Self::Exists(true) => f.write_str("exists"),
             Self::Exists(false) => f.write_str("missing"),
         }

@@ -68,10 +68,14 @@ pub enum Value {
     Mark(u32),
     /// Any of these connection states. Not in sets.
     CtState(CtState),
+    /// A way of a connection. Not in sets.
+    CtDirection(CtDirection),
     /// A kind of address, as the routing table has it. Not in sets.
     AddrType(AddrType),
     /// The type of an ICMP or ICMPv6 message. Not in sets.
     IcmpType(u8),
+    /// The code of an ICMP or ICMPv6 message, which says more about its type. Not in sets.
+    IcmpCode(u8),
     /// Is there one or not? Not in sets.
     Exists(bool),
 }
@@ -95,8 +99,10 @@ impl Value {
             Self::IfNamePrefix(_)
             | Self::Nfproto(_)
             | Self::CtState(_)
+            | Self::CtDirection(_)
             | Self::AddrType(_)
             | Self::IcmpType(_)
+            | Self::IcmpCode(_)
             | Self::Exists(_) => None,
         }
     }
@@ -176,6 +182,15 @@ impl CtState {
     pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
+}
+
+/// Which way of its connection a packet goes (`ct direction`). What has no connection goes neither way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CtDirection {
+    /// As the first packet of the connection went.
+    Original,
+    /// Back.
+    Reply,
 }
 
 /// A kind of address as the routing table has it (`fib … type`).

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use corduroy_kernel::nft::{
-    Base, Chain, ChainKind, Cmp, CtState, DataType, Expr, Field, Hook, Key, L4, Limit, Match, Name, Per,
-    Policy, Rule, Set, SetKind, TABLE, Value, Verdict,
+    Base, Chain, ChainKind, Cmp, Counted, CtDirection, CtState, DataType, Expr, Field, Hook, Key, L4, Limit,
+    Match, Name, Per, Policy, Rule, Set, SetKind, TABLE, Value, Verdict,
 };
 use corduroy_kernel::{Family, ForeignChain, IpNet, LinkName};
 
@@ -161,6 +161,32 @@ pub(crate) fn rule(message: Message<'_>) -> Option<(Name, Rule)> {
     Some((Name::new(attrs.str(nfta::RULE_CHAIN)?), rule))
 }
 
+/// What the rules of our table have counted, in the order they stand.
+#[derive(Default)]
+pub(crate) struct Counters {
+    /// How many rules of each chain were read.
+    read: BTreeMap<Name, usize>,
+    pub(crate) found: Vec<Counted>,
+}
+
+impl Counters {
+    /// One more rule; nothing, when it is not of our table.
+    pub(crate) fn read(&mut self, message: Message<'_>) -> Option<()> {
+        let attrs = ours(message)?;
+        let chain = Name::new(attrs.str(nfta::RULE_CHAIN)?);
+        let read = self.read.entry(chain.clone()).or_default();
+        let position = *read;
+        *read += 1;
+        let is_counter = |item: &Attrs<'_>| item.str(nfta::EXPR_NAME) == Some("counter");
+        let mut items = attrs.nested(nfta::RULE_EXPRESSIONS).map(|(_, item)| Attrs(item));
+        let counter = items.find(is_counter)?.nested(nfta::EXPR_DATA);
+        let (packets, bytes) = (counter.be64(COUNTER_PACKETS)?, counter.be64(COUNTER_BYTES)?);
+        let comment = attrs.get(nfta::RULE_USERDATA).and_then(comment);
+        self.found.push(Counted { chain, position, comment, packets, bytes });
+        Some(())
+    }
+}
+
 /// The comment in a rule's user data: items of type, length, value; type 0 is the comment.
 fn comment(mut rest: &[u8]) -> Option<String> {
     while let [kind, len, tail @ ..] = rest {
@@ -210,6 +236,7 @@ impl Reader {
             "ct" => match data.be32(CT_KEY)? {
                 CT_STATE => self.load(Field::CtState, None),
                 CT_MARK => self.load(Field::CtMark, None),
+                CT_DIRECTION => self.load(Field::CtDirection, None),
                 _ => None,
             },
             "payload" => {
@@ -243,17 +270,18 @@ impl Reader {
             Some(132) => Some(L4::Sctp),
             _ => None,
         };
+        let icmp = match (self.protocol, self.family) {
+            (Some(1), Some(Family::V4)) => self.family,
+            (Some(58), Some(Family::V6)) => self.family,
+            _ => None,
+        };
         match (base, offset, self.family) {
             (BASE_NETWORK, 12, Some(Family::V4)) => Some(Field::Saddr(Family::V4)),
             (BASE_NETWORK, 16, Some(Family::V4)) => Some(Field::Daddr(Family::V4)),
             (BASE_NETWORK, 8, Some(Family::V6)) => Some(Field::Saddr(Family::V6)),
             (BASE_NETWORK, 24, Some(Family::V6)) => Some(Field::Daddr(Family::V6)),
-            (BASE_TRANSPORT, 0, Some(Family::V4)) if self.protocol == Some(1) => {
-                Some(Field::IcmpType(Family::V4))
-            }
-            (BASE_TRANSPORT, 0, Some(Family::V6)) if self.protocol == Some(58) => {
-                Some(Field::IcmpType(Family::V6))
-            }
+            (BASE_TRANSPORT, 0, _) if icmp.is_some() => icmp.map(Field::IcmpType),
+            (BASE_TRANSPORT, 1, _) => icmp.map(Field::IcmpCode),
             (BASE_TRANSPORT, 0, _) => l4.map(Field::Sport),
             (BASE_TRANSPORT, 2, _) => l4.map(Field::Dport),
             _ => None,
@@ -280,6 +308,12 @@ impl Reader {
         if let Field::Sport(_) | Field::Dport(_) = field {
             let port = u16::from_be_bytes(octets.try_into().ok()?);
             return self.compare_port(field, op, port);
+        }
+        if let (Field::IcmpType(family), OP_EQ, &[kind, code]) = (field, op, octets) {
+            // How nft writes type and code that stand side by side.
+            self.push(Expr::Match(Match::icmp_type(family, kind)));
+            self.push(Expr::Match(Match::icmp_code(family, code)));
+            return Some(());
         }
         let what = comparison(field, len, self.masked.as_ref(), octets)?;
         let what = match op {
@@ -346,17 +380,16 @@ impl Reader {
     }
 
     fn statement(&mut self, name: &str, data: Attrs<'_>) -> Option<()> {
-        let be64 = |kind| Some(u64::from_be_bytes(data.get(kind)?.try_into().ok()?));
         let expr = match name {
             "counter" => Expr::Counter,
             "limit" => {
-                let seconds = be64(LIMIT_UNIT)?;
+                let seconds = data.be64(LIMIT_UNIT)?;
                 let per = Per::ALL.into_iter().find(|per| per.seconds() == seconds)?;
                 let plain = data.be32(LIMIT_TYPE)? == 0 && data.be32(LIMIT_FLAGS)? == 0;
-                let limit = Limit { rate: be64(LIMIT_RATE)?, per, burst: data.be32(LIMIT_BURST)? };
+                let limit = Limit { rate: data.be64(LIMIT_RATE)?, per, burst: data.be32(LIMIT_BURST)? };
                 plain.then_some(Expr::Limit(limit))?
             }
-            "log" if data.get(LOG_GROUP).is_none() => Expr::Log(data.str(LOG_PREFIX)?.to_owned()),
+            "log" => log(data)?,
             "notrack" => Expr::Notrack,
             "masq" if data.be32(MASQ_FLAGS) == Some(FULLY_RANDOM) => Expr::Masquerade,
             _ => return None,
@@ -364,6 +397,15 @@ impl Reader {
         self.push(expr);
         Some(())
     }
+}
+
+fn log(data: Attrs<'_>) -> Option<Expr> {
+    let prefix = data.str(LOG_PREFIX)?.to_owned();
+    let Some(group) = data.get(LOG_GROUP) else { return Some(Expr::Log(prefix)) };
+    // A rule of ours leaves it to the listener how many packets are gathered.
+    data.get(LOG_QTHRESHOLD).is_none().then_some(())?;
+    let group = u16::from_be_bytes(group.try_into().ok()?);
+    Some(Expr::LogGroup { group, prefix, snaplen: data.be32(LOG_SNAPLEN).unwrap_or_default() })
 }
 
 fn meta_field(key: u32) -> Option<Field> {
@@ -411,15 +453,23 @@ fn comparison(field: Field, len: usize, masked: Option<&(Vec<u8>, Vec<u8>)>, oct
         Field::L4proto => Match::l4proto(byte()?),
         Field::Mark => Match::mark(mask()?, number()?),
         Field::CtMark => Match::ct_mark(mask()?, number()?),
+        Field::CtDirection => match byte()? {
+            0 => Match::ct_direction(CtDirection::Original),
+            1 => Match::ct_direction(CtDirection::Reply),
+            _ => return None,
+        },
         // Any of these states: some bit is left under the mask, so "equal to none" is the opposite.
         Field::CtState if number()? == 0 => Match::ct_state(CtState(ne32(&masked?.0, 0)?)).not(),
         Field::Saddr(family) => Match::saddr(network(family, len, masked, octets)?),
         Field::Daddr(family) => Match::daddr(network(family, len, masked, octets)?),
-        Field::IcmpType(family) => Match::icmp_type(family, byte()?),
+        Field::IcmpType(family) if octets.len() == 1 => Match::icmp_type(family, byte()?),
+        Field::IcmpCode(family) if octets.len() == 1 => Match::icmp_code(family, byte()?),
         Field::FibSaddrType => Match::saddr_type(addr_type(number()?)?),
         Field::FibDaddrType => Match::daddr_type(addr_type(number()?)?),
         Field::FibReturnPath => Match::return_path(byte()? != 0),
-        Field::CtState | Field::Sport(_) | Field::Dport(_) => return None,
+        Field::CtState | Field::IcmpType(_) | Field::IcmpCode(_) | Field::Sport(_) | Field::Dport(_) => {
+            return None;
+        }
     })
 }
 

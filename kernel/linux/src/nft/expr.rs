@@ -56,6 +56,7 @@ pub(super) const CT_DREG: u16 = 1;
 pub(super) const CT_KEY: u16 = 2;
 pub(super) const CT_SREG: u16 = 4;
 pub(super) const CT_STATE: u32 = 0;
+pub(super) const CT_DIRECTION: u32 = 1;
 pub(super) const CT_MARK: u32 = 3;
 pub(super) const FIB_DREG: u16 = 1;
 pub(super) const FIB_RESULT: u16 = 2;
@@ -66,6 +67,8 @@ pub(super) const FIB_F_SADDR: u32 = 1;
 pub(super) const FIB_F_DADDR: u32 = 2;
 pub(super) const FIB_F_IIF: u32 = 8;
 pub(super) const FIB_F_PRESENT: u32 = 32;
+pub(super) const COUNTER_BYTES: u16 = 1;
+pub(super) const COUNTER_PACKETS: u16 = 2;
 pub(super) const LIMIT_RATE: u16 = 1;
 pub(super) const LIMIT_UNIT: u16 = 2;
 pub(super) const LIMIT_BURST: u16 = 3;
@@ -73,6 +76,8 @@ pub(super) const LIMIT_TYPE: u16 = 4;
 pub(super) const LIMIT_FLAGS: u16 = 5;
 pub(super) const LOG_GROUP: u16 = 1;
 pub(super) const LOG_PREFIX: u16 = 2;
+pub(super) const LOG_SNAPLEN: u16 = 3;
+pub(super) const LOG_QTHRESHOLD: u16 = 4;
 pub(super) const MASQ_FLAGS: u16 = 1;
 /// NF_NAT_RANGE_PROTO_RANDOM_FULLY.
 pub(super) const FULLY_RANDOM: u32 = 0x10;
@@ -138,6 +143,13 @@ fn write(batch: &mut Batch, expr: &Expr) -> bool {
         }),
         Expr::Log(prefix) => expression(batch, "log", |b| {
             b.string(LOG_PREFIX, cut(prefix, LOG_PREFIX_MAX));
+        }),
+        Expr::LogGroup { group, prefix, snaplen } => expression(batch, "log", |b| {
+            b.attr(LOG_GROUP, &group.to_be_bytes());
+            b.string(LOG_PREFIX, cut(prefix, LOG_PREFIX_MAX));
+            if *snaplen > 0 {
+                b.be32(LOG_SNAPLEN, *snaplen);
+            }
         }),
         Expr::SetMark { mask, value } => write_mark(batch, Mark::Packet, *mask, *value),
         Expr::SetCtMark { mask, value } => write_mark(batch, Mark::Connection, *mask, *value),
@@ -207,6 +219,7 @@ fn load(batch: &mut Batch, field: Field, reg: u32, len: Option<u32>) {
         Field::Mark => meta(batch, META_MARK),
         Field::CtState => ct(batch, CT_STATE),
         Field::CtMark => ct(batch, CT_MARK),
+        Field::CtDirection => ct(batch, CT_DIRECTION),
         Field::Saddr(Family::V4) => payload(batch, BASE_NETWORK, 12, 4),
         Field::Daddr(Family::V4) => payload(batch, BASE_NETWORK, 16, 4),
         Field::Saddr(Family::V6) => payload(batch, BASE_NETWORK, 8, 16),
@@ -214,6 +227,7 @@ fn load(batch: &mut Batch, field: Field, reg: u32, len: Option<u32>) {
         Field::Sport(_) => payload(batch, BASE_TRANSPORT, 0, 2),
         Field::Dport(_) => payload(batch, BASE_TRANSPORT, 2, 2),
         Field::IcmpType(_) => payload(batch, BASE_TRANSPORT, 0, 1),
+        Field::IcmpCode(_) => payload(batch, BASE_TRANSPORT, 1, 1),
         Field::FibSaddrType => fib(batch, FIB_ADDRTYPE, FIB_F_SADDR),
         Field::FibDaddrType => fib(batch, FIB_ADDRTYPE, FIB_F_DADDR),
         Field::FibReturnPath => fib(batch, FIB_OIF, FIB_F_SADDR | FIB_F_IIF | FIB_F_PRESENT),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use corduroy_kernel::nft::{AddrType, DataType, Key, Value, Verdict};
+use corduroy_kernel::nft::{AddrType, CtDirection, DataType, Key, Value, Verdict};
 use corduroy_kernel::{Family, IpNet, LinkName};
 
 use super::{NFPROTO_IPV4, NFPROTO_IPV6, nfta};
@@ -95,10 +95,13 @@ pub(super) fn octets(value: &Value) -> Vec<u8> {
         Value::Net(net) => addr(&mut out, net.addr()),
         Value::Nfproto(Family::V4) => out.push(NFPROTO_IPV4),
         Value::Nfproto(Family::V6) => out.push(NFPROTO_IPV6),
-        Value::Proto(n) | Value::IcmpType(n) => out.push(*n),
+        Value::Proto(n) | Value::IcmpType(n) | Value::IcmpCode(n) => out.push(*n),
         Value::Port(n) | Value::Ports(n, _) => out.extend_from_slice(&n.to_be_bytes()),
         Value::Mark(mark) => out.extend_from_slice(&mark.to_ne_bytes()),
         Value::CtState(states) => out.extend_from_slice(&states.0.to_ne_bytes()),
+        // IP_CT_DIR_ORIGINAL and IP_CT_DIR_REPLY.
+        Value::CtDirection(CtDirection::Original) => out.push(0),
+        Value::CtDirection(CtDirection::Reply) => out.push(1),
         Value::AddrType(kind) => {
             let number = ADDR_TYPES.iter().find(|(k, _)| k == kind).map_or(0, |(_, n)| *n);
             out.extend_from_slice(&number.to_ne_bytes());

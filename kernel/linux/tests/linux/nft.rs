@@ -1,8 +1,8 @@
 //! Our table: written, read back, held against what `nft` makes of the same text.
 
 use corduroy_kernel::nft::{
-    AddrType, Base, Chain, ChainKind, Change, CtState, DataType, Field, Hook, Key, L4, Limit, Match, Per,
-    Policy, Rule, Set, Table, Value, Verdict,
+    AddrType, Base, Chain, ChainKind, Change, CtDirection, CtState, DataType, Field, Hook, Key, L4, Limit,
+    Match, Per, Policy, Rule, Set, Table, Value, Verdict,
 };
 use corduroy_kernel::{Cause, Family, IpNet, LinkName, Op};
 
@@ -51,6 +51,10 @@ pub(crate) fn everything() -> Table {
             .when(Match::sport(L4::Tcp, 1, 1).not())
             .accept(),
         Rule::new().when(Match::icmp_type(Family::V6, 134)).drop(),
+        Rule::new().when(Match::icmp_type(Family::V4, 3)).when(Match::icmp_code(Family::V4, 4)).accept(),
+        Rule::new().when(Match::icmp_type(Family::V6, 1)).when(Match::icmp_code(Family::V6, 4).not()).drop(),
+        Rule::new().when(Match::ct_direction(CtDirection::Reply)).accept(),
+        Rule::new().when(Match::ct_direction(CtDirection::Original).not()).counter(),
         Rule::new().when(Match::nfproto(Family::V6)).when(Match::l4proto(4)).goto("log-drop"),
         Rule::new().when(Match::mark(0xf0, 0x10).not()).set_mark(u32::MAX, 0x20).set_ct_mark(0xff00, 0x100),
         Rule::new().when(Match::ct_mark(u32::MAX, 7)).ret(),
@@ -71,7 +75,10 @@ pub(crate) fn everything() -> Table {
     table.chains.insert("nat".into(), Chain { base: nat, rules });
     table.chains.insert("from-pod".into(), Chain::default());
     let limit = Limit { rate: 10, per: Per::Minute, burst: 5 };
-    let rules = vec![Rule::new().limit(limit).log("corduroy drop: "), Rule::new().drop()];
+    let rules = vec![
+        Rule::new().limit(limit).log("corduroy drop: "),
+        Rule::new().log_group(67, "denied ", 128).drop(),
+    ];
     table.chains.insert("log-drop".into(), Chain { base: None, rules });
     table
 }
@@ -157,6 +164,42 @@ fn a_rule_somebody_slipped_in_shows_as_not_ours() {
     let right = vec![Change::SetRules("from-pod".into(), vec![]), Change::DeleteSet("strange".into())];
     done(&mut kernel, [Op::Nft(right)]);
     assert_eq!(kernel.read().unwrap().nft, Some(table));
+}
+
+#[test]
+fn counters_are_read_by_chain_and_place_and_are_no_part_of_a_rule() {
+    let netns = Netns::new();
+    netns.sh("ip link set lo up");
+    let mut kernel = open(&netns);
+    assert_eq!(kernel.counters().unwrap(), []);
+    let base = Base { kind: ChainKind::Filter, hook: Hook::Input, priority: 0, policy: Policy::Accept };
+    let asked = Match::icmp_type(Family::V4, 8);
+    let input = vec![
+        Rule::new().when(asked).jump("pings"),
+        Rule::new().when(asked.not()).counter().comment("the rest"),
+    ];
+    let pings = vec![Rule::new().counter().comment("first"), Rule::new().counter().counter().accept()];
+    let mut table = Table::default();
+    table.chains.insert("input".into(), Chain { base: Some(base), rules: input });
+    table.chains.insert("pings".into(), Chain { base: None, rules: pings });
+    done(&mut kernel, [Op::Nft(changes(&table))]);
+    netns.sh("ping -c3 -i0.002 -s56 127.0.0.1");
+    let found = kernel.counters().unwrap();
+    let short: Vec<_> = found
+        .iter()
+        .map(|one| (one.chain.as_str(), one.position, one.comment.as_deref(), one.packets, one.bytes))
+        .collect();
+    let wanted = [
+        ("input", 1, Some("the rest"), 3, 3 * 84),
+        ("pings", 0, Some("first"), 3, 3 * 84),
+        ("pings", 1, None, 3, 3 * 84),
+    ];
+    assert_eq!(short, wanted);
+    assert_eq!(kernel.read().unwrap().nft, Some(table));
+    netns.sh("nft add rule inet corduroy pings log prefix x group 3 queue-threshold 4");
+    netns.sh("nft 'add table inet other; add chain inet other c; add rule inet other c counter'");
+    assert_eq!(kernel.counters().unwrap(), found);
+    assert!(kernel.read().unwrap().nft.unwrap().to_string().contains("<log>"));
 }
 
 #[test]

@@ -99,7 +99,14 @@ mod tests {
 
     fn pod(link: u64, addresses: &[&str]) -> Pod {
         let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
-        Pod { link: LinkName::pod(link), host_mac: Mac([2; 6]), mac: Mac([4; 6]), mtu: 1500, addresses, owner: None }
+        Pod {
+            link: LinkName::pod(link),
+            host_mac: Mac([2; 6]),
+            mac: Mac([4; 6]),
+            mtu: 1500,
+            addresses,
+            owner: None,
+        }
     }
 
     #[test]

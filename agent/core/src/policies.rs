@@ -19,8 +19,8 @@ use std::sync::Arc;
 use corduroy_api::policy::{PolicyBody, PolicyResource};
 use corduroy_api::{Asked, Key, Kind, Labels, Pod};
 use corduroy_fabric::Model;
-use corduroy_kernel::nft::{Expr, Name, Table, Verdict};
 use corduroy_kernel::LinkName;
+use corduroy_kernel::nft::{Expr, Name, Table, Verdict};
 use corduroy_policy::engine::{PASSED, TO_PODS};
 use corduroy_policy::normal::{self, cluster, kubernetes, own};
 use corduroy_policy::{
@@ -135,7 +135,8 @@ impl Policies {
     pub fn pod(&mut self, model: &Model, pods: &Pods, name: &str) {
         let key = EndpointKey::new(Class::Pod, name);
         let own = model.pods().get(name);
-        let here: Vec<&crate::pods::Pod> = pods.of(name, own.map_or(&[], |pod| pod.addresses.as_slice())).collect();
+        let here: Vec<&crate::pods::Pod> =
+            pods.of(name, own.map_or(&[], |pod| pod.addresses.as_slice())).collect();
         self.by_link.retain(|_, pod| pod != name);
         if here.is_empty() {
             self.wired.remove(name);
@@ -179,7 +180,7 @@ impl Policies {
         let (key, endpoint) = match &resource.body {
             PolicyBody::Kubernetes(policy) => return self.engine.put_policy(kubernetes::policy(policy)),
             PolicyBody::Cluster(policy) => return self.engine.put_policy(cluster::policy(policy)),
-            PolicyBody::Network(policy) => return self.engine.put_policy(own::network(policy)),
+            PolicyBody::Network(policy) => return self.engine.put_policy(own::policy(policy)),
             PolicyBody::Global(policy) => return self.engine.put_policy(own::global(policy)),
             PolicyBody::Tier(tier) => return self.engine.put_tier(&key.name, Some(Tier::of(tier))),
             PolicyBody::NetworkSet(found) => set(Class::NetworkSet, &found.nets),
@@ -287,7 +288,7 @@ impl Policies {
 fn endpoint(pod: &Pod) -> Endpoint {
     Endpoint {
         labels: pod.metadata.labels.clone(),
-        service_account: pod.service_account.clone(),
+        service_account: Some(pod.service_account.clone()).filter(|name| !name.is_empty()),
         addresses: pod.addresses.clone(),
         ports: pod.ports.clone(),
         absent: pod.host_network || pod.finished,

@@ -208,15 +208,19 @@ impl Compiler<'_, '_> {
             Some((false, 1)) => Family::V4,
             _ => Family::V6,
         };
-        for (icmp, negated) in [(self.rule.icmp, false), (self.rule.not_icmp, true)] {
-            let Some(Icmp { kind, .. }) = icmp else { continue };
-            if family != Some(of) {
-                return Vec::new();
-            }
-            let ask = Match::icmp_type(of, kind);
-            asks.push(Expr::Match(if negated { ask.not() } else { ask }));
+        let rule = self.rule;
+        if (rule.icmp.is_some() || rule.not_icmp.is_some()) && family != Some(of) {
+            return Vec::new();
         }
-        vec![asks]
+        asks.extend(rule.icmp.iter().flat_map(|icmp| messages(of, *icmp)));
+        let Some(Icmp { kind, code }) = rule.not_icmp else { return vec![asks] };
+        // Another type; or this type with another code.
+        let mut others = vec![vec![Expr::Match(Match::icmp_type(of, kind).not())]];
+        others.extend(code.map(|code| {
+            let code = Match::icmp_code(of, code).not();
+            vec![Expr::Match(Match::icmp_type(of, kind)), Expr::Match(code)]
+        }));
+        product(&[asks], &others)
     }
 
     fn l4(&self) -> Option<L4> {
@@ -282,6 +286,12 @@ impl Compiler<'_, '_> {
         let base = self.set(Content::Ports { who, name: name.to_owned(), protocol: l4.number() }, negated);
         Some(tuple(end, family, l4, &base, negated))
     }
+}
+
+/// Asks for such ICMP messages.
+fn messages(of: Family, icmp: Icmp) -> impl Iterator<Item = Expr> {
+    let code = icmp.code.map(|code| Match::icmp_code(of, code));
+    [Match::icmp_type(of, icmp.kind)].into_iter().chain(code).map(Expr::Match)
 }
 
 fn names(ports: &[Ports]) -> impl Iterator<Item = &str> {

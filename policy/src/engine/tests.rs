@@ -91,7 +91,9 @@ fn a_policy_reads_like_what_it_says_and_ends_in_silence() {
     let ingress = chain(&engine, "netpol/shop/web/ingress");
     // Two families, each with a number and a name.
     assert_eq!(ingress.len(), 4, "{ingress:#?}");
-    assert!(ingress[0].starts_with("ip saddr @set-") && ingress[0].contains("tcp dport 80 counter goto passed"));
+    assert!(
+        ingress[0].starts_with("ip saddr @set-") && ingress[0].contains("tcp dport 80 counter goto passed")
+    );
     assert!(ingress[1].contains("ip daddr . meta l4proto . tcp dport @set-"), "{}", ingress[1]);
     assert!(ingress[3].ends_with("goto passed comment \"netpol/shop/web ingress rule 0\""), "{}", ingress[3]);
     assert_eq!((has("-4", &ingress), has("-6", &ingress)), (1, 1));
@@ -183,9 +185,15 @@ fn of_networks_that_overlap_only_the_outer_one_stands() {
     assert_eq!(elements(&engine, &addresses), ["192.0.2.1"]);
     engine.take_changes();
     engine.put_endpoint(&key("outer"), &set(&["10.0.0.0/8"]));
-    assert_eq!((elements(&engine, &nets), engine.take_changes().dirty.len()), (vec!["10.0.0.0/8".to_owned()], 2));
+    assert_eq!(
+        (elements(&engine, &nets), engine.take_changes().dirty.len()),
+        (vec!["10.0.0.0/8".to_owned()], 2)
+    );
     engine.remove_endpoint(&key("outer"));
-    assert_eq!((elements(&engine, &nets), engine.take_changes().dirty.len()), (vec!["10.1.0.0/16".to_owned()], 2));
+    assert_eq!(
+        (elements(&engine, &nets), engine.take_changes().dirty.len()),
+        (vec!["10.1.0.0/16".to_owned()], 2)
+    );
 }
 
 #[test]
@@ -240,4 +248,19 @@ fn many_networks_and_ports_of_a_rule_stand_in_sets_and_single_ones_in_the_rule()
     let all: Vec<_> = engine.sets().map(|set| elements(&engine, set).join(", ")).collect();
     assert!(all.contains(&"10.0.0.0/8, 192.0.2.0/24".to_owned()), "{all:?}");
     assert!(all.contains(&"80-81, 90-99".to_owned()), "{all:?}");
+}
+
+#[test]
+fn a_rule_of_all_but_one_icmp_message_asks_for_other_types_and_for_other_codes_of_its_type() {
+    let mut engine = engine();
+    let rules = "{action: Allow, protocol: ICMP, icmp: {type: 3, code: 4}}, \
+                 {action: Deny, protocol: ICMPv6, notICMP: {type: 1, code: 4}}";
+    engine.put_policy(of_all("all", &format!("{{selector: app == 'web', ingress: [{rules}]}}")));
+    let comment = |n| format!("comment \"gnp/all ingress rule {n}\"");
+    let wanted = [
+        format!("icmp type 3 icmp code 4 counter goto passed {}", comment(0)),
+        format!("icmpv6 type != 1 counter goto denied {}", comment(1)),
+        format!("icmpv6 type 1 icmpv6 code != 4 counter goto denied {}", comment(1)),
+    ];
+    assert_eq!(chain(&engine, "gnp/all/ingress"), wanted);
 }

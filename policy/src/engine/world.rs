@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use corduroy_api::{Labels, Selector};
 use corduroy_api::policy::host::NamedPort;
+use corduroy_api::{Labels, Selector};
 use corduroy_kernel::IpNet;
 
 use super::sets::SetId;
@@ -210,9 +210,7 @@ impl World {
 
     /// The namespaces with such labels.
     pub(super) fn namespaces_with(&self, selector: &Selector) -> BTreeSet<String> {
-        let has = |namespace: &Namespace| {
-            selector.holds(&|key| self.words.value_of(&namespace.labels, key))
-        };
+        let has = |namespace: &Namespace| selector.holds(&|key| self.words.value_of(&namespace.labels, key));
         self.namespaces.iter().filter(|(_, it)| has(it)).map(|(name, _)| name.clone()).collect()
     }
 

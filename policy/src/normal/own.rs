@@ -35,26 +35,8 @@ pub fn global(judged: &Judged<GlobalNetworkPolicy>) -> Policy {
 
 fn close<T>(policy: Policy, judged: &Judged<T>) -> Policy {
     let violations = judged.broken.iter().flat_map(|violations| &violations.0);
-    let why: Vec<String> = violations.map(ToString::to_string).chain(beyond(&policy)).collect();
+    let why: Vec<String> = violations.map(ToString::to_string).collect();
     if why.is_empty() { policy } else { policy.closed(why) }
-}
-
-/// What a policy may say and the rules of the kernel can't.
-fn beyond(policy: &Policy) -> Vec<String> {
-    let lists = [("ingress", &policy.ingress), ("egress", &policy.egress)];
-    let rules = lists.iter().flat_map(|(list, rules)| {
-        rules.iter().flatten().flat_map(move |rule| {
-            let icmp = [("icmp", rule.icmp), ("notICMP", rule.not_icmp)].into_iter();
-            icmp.map(move |(field, icmp)| (*list, rule.origin, field, icmp))
-        })
-    });
-    let coded = rules.filter_map(|(list, at, field, icmp)| {
-        let code = icmp?.code?;
-        Some(format!(
-            "spec.{list}[{at}].{field}.code: {code} is not allowed: left out: only types are told apart"
-        ))
-    });
-    coded.collect()
 }
 
 fn translate(id: PolicyId, body: &Body, (place, reach): (Place, Reach), namespace: Option<&str>) -> Policy {

@@ -24,6 +24,7 @@ pub(crate) struct Packet {
     pub(crate) source_port: u16,
     pub(crate) destination_port: u16,
     pub(crate) icmp_type: u8,
+    pub(crate) icmp_code: u8,
 }
 
 /// What a policy says of a packet.
@@ -300,8 +301,11 @@ fn matches_own(cluster: &Cluster, rule: &rule::Rule, namespace: Option<&str>, pa
         rule.protocol.is_none_or(|(negated, protocol)| negated != (protocol.0 == packet.protocol));
     // ICMP is a protocol of IPv4 and ICMPv6 of IPv6: in a packet of the other version the number means nothing.
     let is_message = (packet.protocol, version) == (1, 4) || (packet.protocol, version) == (58, 6);
-    let icmp = rule.icmp.is_none_or(|icmp| is_message && icmp.kind == packet.icmp_type);
-    let not_icmp = rule.not_icmp.is_none_or(|icmp| is_message && icmp.kind != packet.icmp_type);
+    let such = |icmp: rule::Icmp| {
+        icmp.kind == packet.icmp_type && icmp.code.is_none_or(|code| code == packet.icmp_code)
+    };
+    let icmp = rule.icmp.is_none_or(|icmp| is_message && such(icmp));
+    let not_icmp = rule.not_icmp.is_none_or(|icmp| is_message && !such(icmp));
     rule.ip_version.is_none_or(|wanted| wanted == version)
         && of_protocol
         && icmp

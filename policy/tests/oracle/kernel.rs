@@ -209,6 +209,7 @@ fn value(field: Field, packet: &Packet) -> Option<Value> {
         Field::Sport(_) => Value::Port(packet.source_port),
         Field::Dport(_) => Value::Port(packet.destination_port),
         Field::IcmpType(_) => Value::IcmpType(packet.icmp_type),
+        Field::IcmpCode(_) => Value::IcmpCode(packet.icmp_code),
         other => panic!("{other} is not used by policies"),
     })
 }

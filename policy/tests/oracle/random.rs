@@ -320,12 +320,15 @@ fn entity(dice: &mut Dice, ports: bool) -> String {
 
 fn own_rule(dice: &mut Dice) -> String {
     let action = dice.of(&["Allow", "Allow", "Deny", "Pass", "Log"]);
-    let (protocol, ports) = match dice.below(6) {
+    let (protocol, ports) = match dice.below(9) {
         0 => ("protocol: UDP, ", true),
         1 => ("notProtocol: TCP, ", false),
         2 => ("protocol: ICMP, icmp: {type: 8}, ", false),
         3 => ("protocol: ICMPv6, notICMP: {type: 128}, ", false),
         4 => ("", false),
+        5 => ("protocol: ICMP, icmp: {type: 3, code: 4}, ", false),
+        6 => ("protocol: ICMP, notICMP: {type: 3, code: 4}, ", false),
+        7 => ("protocol: ICMPv6, icmp: {type: 128, code: 0}, notICMP: {type: 128, code: 4}, ", false),
         _ => ("protocol: TCP, ", true),
     };
     let (source, destination) = (entity(dice, ports), entity(dice, ports));
@@ -388,6 +391,7 @@ pub(crate) fn packet(
         protocol: [6, 6, 6, 17, 17, 132, 1, 58, 47][dice.below(9)],
         source_port: ports[dice.below(5)],
         destination_port: ports[dice.below(5)],
-        icmp_type: [8, 0, 128][dice.below(3)],
+        icmp_type: [8, 3, 128][dice.below(3)],
+        icmp_code: [0, 0, 4][dice.below(3)],
     })
 }

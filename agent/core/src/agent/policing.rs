@@ -31,7 +31,8 @@ pub(super) fn settle(agent: &mut Agent) {
 fn mark(agent: &mut Agent, dirty: &Dirty) {
     match dirty {
         Dirty::Set(name) => {
-            let keys: Vec<Key> = desired::of_policy_set(&agent.known, name).chain(there(agent, name)).collect();
+            let keys: Vec<Key> =
+                desired::of_policy_set(&agent.known, name).chain(there(agent, name)).collect();
             keys.into_iter().for_each(|key| agent.reconciler.mark(&agent.known, key));
         }
         Dirty::Element(set, key) => {
@@ -54,3 +55,6 @@ fn there<'a>(agent: &'a Agent, name: &'a Name) -> impl Iterator<Item = Key> + 'a
     let elements = set.into_iter().flat_map(|set| set.elements.keys());
     elements.map(|key| Key::NftElement(name.clone(), key.clone()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,8 @@ use corduroy_fabric::peering;
 
 use super::reading::Extent;
 use super::{
-    Agent, HOLD, Note, Output, Read, advertise, conditions, farewell, gate, intake, own_node, policing, tunnels,
+    Agent, HOLD, Note, Output, Read, advertise, conditions, farewell, gate, intake, own_node, policing,
+    tunnels,
 };
 use crate::former;
 use crate::me::Membership;

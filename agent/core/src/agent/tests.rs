@@ -17,11 +17,11 @@ use crate::me::{Membership, Reported, Wanted};
 use crate::testing::{bare_kernel, block, ip, net, node, pool, resource};
 
 /// Node `a`, its kernel, and what the speaker was told.
-struct World {
-    agent: Agent,
+pub(super) struct World {
+    pub(super) agent: Agent,
     kernel: State,
     said: Vec<String>,
-    applied: Vec<Op>,
+    pub(super) applied: Vec<Op>,
 }
 
 impl World {
@@ -29,7 +29,7 @@ impl World {
         Self::of(Membership::Itself, kernel)
     }
 
-    fn of(member: Membership, kernel: State) -> Self {
+    pub(super) fn of(member: Membership, kernel: State) -> Self {
         let owner = Owner { node: "a".into(), uid: "uid-a".into(), first_epoch: 7 };
         let (endpoints, _) = Endpoints::new(owner, endpoints::Settings::default(), b"", "boot");
         let settings = Settings {
@@ -46,7 +46,7 @@ impl World {
     }
 
     /// Answers what the agent wants until it wants nothing.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         while let Some(output) = self.agent.poll() {
             let answer = match output {
                 Output::Read(Read::Everything) => Input::Read(Box::new(self.kernel.clone())),
@@ -75,7 +75,7 @@ impl World {
     }
 
     /// The datastore has a pool, a block of ours and our own node.
-    fn fill(&mut self) {
+    pub(super) fn fill(&mut self) {
         let puts = [node("a", "192.0.2.1/24", ""), pool("p", "10.1.0.0/16", ""), block("10.1.0.0/26", "a")];
         let puts = puts.into_iter().map(Event::Put);
         let synced = WATCHED.into_iter().map(|kind| Event::InSync { kind, from: Source::Live });

@@ -140,7 +140,8 @@ impl Wiring {
 
     /// When the kernel is asked again to let go of a pod.
     pub(super) fn next_timeout(&self) -> Option<Time> {
-        let ups = self.under_way.values().filter(|work| work.direction == Direction::Up && work.open.is_empty());
+        let ups =
+            self.under_way.values().filter(|work| work.direction == Direction::Up && work.open.is_empty());
         self.again.values().map(|(time, _)| *time).chain(ups.map(|work| work.until)).min()
     }
 
@@ -188,7 +189,9 @@ impl Work {
         match known.lacks().filter(|_| waits) {
             None => Some(Ok(())),
             Some(_) if now < self.until => None,
-            Some(what) => Some(Err(format!("{}: the datastore has not said everything of {what}", self.pod.link))),
+            Some(what) => {
+                Some(Err(format!("{}: the datastore has not said everything of {what}", self.pod.link)))
+            }
         }
     }
 }

@@ -31,8 +31,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use corduroy_kernel::nft::{
-    AddrType, Base, Chain, ChainKind, CtState, DataType, Field, Hook, Key, L4, Match, Name, Policy, Rule,
-    Set, Value, Verdict,
+    AddrType, Base, Chain, ChainKind, CtDirection, CtState, DataType, Field, Hook, Key, L4, Match, Name,
+    Policy, Rule, Set, Value, Verdict,
 };
 use corduroy_kernel::{Family, IpNet, LinkName, Vxlan};
 
@@ -287,7 +287,7 @@ fn forward(known: &Known) -> Vec<Rule> {
 fn judged_before(known: &Known) -> Vec<Rule> {
     let tracked = CtState::ESTABLISHED.or(CtState::RELATED);
     let of = |states| Rule::new().when(Match::ct_state(states));
-    let answer = || of(tracked).when(Match::ct_reply());
+    let answer = || of(tracked).when(Match::ct_direction(CtDirection::Reply));
     let denied = Match::ct_mark(MARK, Generation::DENIED);
     vec![
         of(tracked).when(Match::ct_mark(MARK, known.policies.generation().mark())).accept(),

@@ -172,7 +172,7 @@ fn the_elements_of_the_table_follow_pods_nodes_and_pools() {
     let [pools, masq] = nft::pool_elements(net("10.1.0.0/16"));
     assert_eq!((has(&known, pools), has(&known, masq)), (Some(None), Some(None)));
     let [egress, _] = nft::link_elements(pod(7).link);
-    assert_eq!(has(&known, egress), Some(Some(Verdict::Return)));
+    assert_eq!(has(&known, egress), Some(Some(Verdict::Goto("to-pods".into()))), "nobody says anything");
     assert_eq!(has(&known, nft::pod_element(pod(7).link, ip("10.1.0.7"))), Some(None));
     assert_eq!(has(&known, nft::pod_element(pod(8).link, ip("10.1.0.7"))), None);
     gone(&mut known, Kind::FabricNode, "c");
@@ -198,7 +198,7 @@ fn the_table_reads_as_it_is_drawn() {
     let known = two_racks(", ipipMode: CrossSubnet, natOutgoing: true");
     let mut table = corduroy_kernel::nft::Table::default();
     for name in nft::SETS {
-        table.sets.insert(name.into(), nft::set(&name.into()).unwrap());
+        table.sets.insert(name.into(), nft::set(&known, &name.into()).unwrap());
     }
     for name in nft::CHAINS {
         table.chains.insert(name.into(), nft::chain(&known, &name.into()).unwrap());
@@ -214,7 +214,7 @@ fn the_table_reads_as_it_is_drawn() {
         chain("input"),
         [
             "type filter hook input priority 0; policy accept;",
-            "iifname \"cord*\" jump pod-limits",
+            "iifname \"cord*\" goto pods-to-host",
             "meta l4proto 4 ip saddr != @nodes4 counter drop comment \"IPIP from no node\"",
         ]
     );
@@ -229,17 +229,40 @@ fn the_table_reads_as_it_is_drawn() {
     assert_eq!(
         chain("forward")[1..],
         [
-            "ct state established,related accept",
-            "iifname \"cord*\" jump from-pods",
-            "oifname \"cord*\" jump to-pods",
+            "ct state established,related ct mark & 0xffff0000 == 0x00010000 accept",
+            "ct state established,related ct direction reply ct mark & 0xffff0000 != 0xffff0000 accept",
+            "ct state established,related ct direction reply counter drop \
+             comment \"of a connection that is denied by now\"",
+            "ct state related ct mark & 0xffff0000 != 0xffff0000 accept",
+            "iifname \"cord*\" goto from-pods",
+            "oifname \"cord*\" goto to-pods",
         ]
     );
+    let unknown = "counter drop comment \"an interface that is not known\"";
     assert_eq!(
         chain("from-pods"),
         [
             "jump pod-limits",
+            "oifname . ip saddr @pods4 goto passed comment \"a pod and itself\"",
+            "oifname . ip6 saddr @pods6 goto passed comment \"a pod and itself\"",
             "iifname vmap @egress",
-            "counter drop comment \"an interface that is not known\"",
+            unknown,
+        ]
+    );
+    assert_eq!(
+        chain("to-pods"),
+        ["oifname vmap @ingress", &format!("oifname \"cord*\" {unknown}"), "goto passed"]
+    );
+    assert_eq!(chain("passed"), ["ct mark set ct mark & 0x0000ffff | 0x00010000 accept"]);
+    assert_eq!(chain("denied"), ["ct mark set ct mark & 0x0000ffff | 0xffff0000 drop"]);
+    assert_eq!(
+        chain("pods-to-host")[4..],
+        [
+            "icmpv6 type 135 accept",
+            "icmpv6 type 136 accept",
+            "jump pod-limits",
+            "iifname vmap @egress",
+            unknown,
         ]
     );
     assert_eq!(
@@ -260,7 +283,7 @@ fn what_no_service_has_is_dropped_unless_a_node_has_it_and_nothing_learned_there
     assert_ne!(route(&known, "10.1.0.64/26"), "none");
     let chain = nft::chain(&known, &"forward".into()).unwrap();
     for (rule, daddr, services, nodes) in
-        [(1, Family::V4, "services4", "nodes4"), (2, Family::V6, "services6", "nodes6")]
+        [(4, Family::V4, "services4", "nodes4"), (5, Family::V6, "services6", "nodes6")]
     {
         let nobodys =
             Rule::new().in_set([Field::Daddr(daddr)], services).not_in_set([Field::Daddr(daddr)], nodes);

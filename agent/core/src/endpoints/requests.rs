@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 
+use corduroy_api::Pod as ClusterPod;
 use corduroy_bgp::Time;
 use corduroy_ipc::cni::{Add, AttachmentKey, CniAnswer, CniFailure, CniRequest, Del, ValidAttachment, code};
 use corduroy_kernel::{LinkName, Mac, NetnsId};

@@ -193,7 +193,8 @@ fn transaction<const N: usize>(changes: [nft::Change; N]) -> Step {
 #[must_use]
 pub fn table_is_of_another_build(known: &Known, table: &nft::Table) -> bool {
     let other_set = |(name, set): (&Name, &nft::Set)| {
-        rules::set(known, name).is_some_and(|desired| desired.kind != set.kind || desired.verdicts != set.verdicts)
+        rules::set(known, name)
+            .is_some_and(|desired| desired.kind != set.kind || desired.verdicts != set.verdicts)
     };
     let other_base = |(name, chain): (&Name, &nft::Chain)| {
         rules::chain(known, name).is_some_and(|desired| desired.base != chain.base)

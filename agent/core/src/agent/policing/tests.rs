@@ -1,0 +1,152 @@
+use std::sync::Arc;
+
+use corduroy_api::policy::PolicyResource;
+use corduroy_api::{Event, Key as ResourceKey, Kind, Metadata, Namespace, Pod, Resource, Scope, yaml};
+use corduroy_bgp::Time;
+use corduroy_ipc::cni::{Add, AttachmentKey, CniRequest};
+use corduroy_kernel::nft::{Change, Key, Table};
+use corduroy_kernel::{NetnsId, Op};
+
+use super::super::tests::World;
+use super::super::{Input, Output};
+use crate::endpoints::RequestId;
+use crate::me::{Membership, Reported};
+use crate::testing::{bare_kernel, ip};
+
+fn policy(name: &str, spec: &str) -> Event {
+    let spec = yaml::documents(spec)[0].parse().unwrap();
+    let read = PolicyResource::read(Kind::KubernetesNetworkPolicy, Metadata::named(name), spec);
+    Event::Put(Resource::Policy(Arc::new(read.unwrap().unwrap())))
+}
+
+fn pod(name: &str, app: &str, address: Option<&str>) -> Pod {
+    let mut metadata = Metadata::named(name);
+    metadata.labels.insert("app".into(), app.into());
+    Pod { metadata, addresses: address.map(ip).into_iter().collect(), ..Pod::default() }
+}
+
+fn remote(name: &str, app: &str, address: &str) -> Event {
+    Event::Put(Resource::RemotePod(Arc::new(pod(name, app, Some(address)))))
+}
+
+/// A node of a cluster with namespace `shop`, in which pods `web` and `db` are to run.
+fn world() -> World {
+    let mut world = World::of(Membership::Of(Reported::default()), bare_kernel());
+    world.settle();
+    world.fill();
+    let namespace = Namespace::new(Metadata::named("shop"));
+    let pods = ["web", "db"].map(|app| Arc::new(pod(&format!("shop/{app}"), app, None)));
+    let told = pods.into_iter().map(|pod| Event::Put(Resource::Pod(pod)));
+    tell(&mut world, told.chain([Event::Put(Resource::Namespace(Arc::new(namespace)))]));
+    world
+}
+
+fn tell(world: &mut World, events: impl IntoIterator<Item = Event>) {
+    world.agent.handle(Input::Datastore(events.into_iter().collect()), Time(1));
+    world.settle();
+}
+
+fn add(world: &mut World, name: &str, n: u32) {
+    let key = AttachmentKey { network: "corduroy".into(), container_id: name.into(), ifname: "eth0".into() };
+    let owner = corduroy_ipc::cni::Pod { namespace: "shop".into(), name: name.into(), uid: String::new() };
+    let add = Add { key, pod: Some(owner), ips: vec![], mac: None, pools: vec![], mtu: None, started: 0 };
+    let request = Box::new(CniRequest::Add(add));
+    world.agent.handle(Input::Cni { id: RequestId(n.into()), request, netns: Some(NetnsId(n)) }, Time(2));
+}
+
+fn table(world: &World) -> &Table {
+    world.agent.reconciler().picture().nft.as_ref().unwrap()
+}
+
+/// Where the map `name` sends the interface of the only pod.
+fn verdict(world: &World, name: &str) -> String {
+    let elements = &table(world).sets[&name.into()].elements;
+    elements.values().map(|verdict| verdict.as_ref().unwrap().to_string()).collect::<Vec<_>>().join(" ")
+}
+
+const FROM_DB: &str = "{podSelector: {matchLabels: {app: web}},
+    ingress: [{from: [{podSelector: {matchLabels: {app: db}}}]}]}";
+
+#[test]
+fn what_policies_say_changes_in_one_transaction_and_makes_a_new_generation() {
+    let mut world = world();
+    add(&mut world, "web", 1);
+    world.settle();
+    assert_eq!(
+        (verdict(&world, "egress"), verdict(&world, "ingress")),
+        ("goto to-pods".into(), "goto passed".into())
+    );
+    let before = world.agent.known().policies.generation();
+    world.applied.clear();
+    tell(
+        &mut world,
+        [
+            policy("shop/from-db", FROM_DB),
+            remote("shop/db-0", "db", "10.1.9.9"),
+            Event::Covered(Scope::Everywhere),
+        ],
+    );
+    assert!(verdict(&world, "ingress").starts_with("goto prog-"), "{}", verdict(&world, "ingress"));
+    let chain = &table(&world).chains[&"netpol/shop/from-db/ingress".into()];
+    assert!(chain.rules[0].to_string().ends_with("comment \"netpol/shop/from-db ingress rule 0\""));
+    let transactions: Vec<&Op> = world.applied.iter().filter(|op| matches!(op, Op::Nft(_))).collect();
+    assert_eq!(transactions.len(), 1, "{transactions:?}");
+    assert_ne!(world.agent.known().policies.generation(), before);
+    tell(&mut world, [Event::Gone(ResourceKey::new(Kind::KubernetesNetworkPolicy, "shop/from-db"))]);
+    assert_eq!(verdict(&world, "ingress"), "goto passed");
+    assert!(table(&world).chains.keys().all(|name| !name.as_str().starts_with("netpol")));
+    assert!(table(&world).sets.keys().all(|name| !name.as_str().starts_with("set-")));
+}
+
+#[test]
+fn a_member_that_comes_is_one_element_and_no_new_generation_and_one_that_goes_is_one() {
+    let mut world = world();
+    add(&mut world, "web", 1);
+    tell(&mut world, [policy("shop/from-db", FROM_DB), Event::Covered(Scope::Everywhere)]);
+    let before = world.agent.known().policies.generation();
+    world.applied.clear();
+    tell(&mut world, [remote("shop/db-1", "db", "10.1.9.9")]);
+    let [Op::Nft(changes)] = world.applied.as_slice() else { panic!("{:?}", world.applied) };
+    let [Change::AddElements(_, elements)] = changes.as_slice() else { panic!("{changes:?}") };
+    assert_eq!(elements.as_slice(), [(Key::from(ip("10.1.9.9")), None)]);
+    assert_eq!(world.agent.known().policies.generation(), before);
+    world.applied.clear();
+    tell(&mut world, [Event::Gone(ResourceKey::new(Kind::RemotePod, "shop/db-1"))]);
+    let [Op::Nft(changes)] = world.applied.as_slice() else { panic!("{:?}", world.applied) };
+    let rules = changes.iter().filter(|change| matches!(change, Change::SetRules(..))).count();
+    assert_eq!((changes.len(), rules), (4, 3), "{changes:?}");
+    assert_ne!(world.agent.known().policies.generation(), before);
+}
+
+#[test]
+fn only_namespaces_that_a_policy_here_selects_are_asked_for_and_a_pod_waits_until_they_are_known() {
+    let mut world = world();
+    tell(&mut world, [policy("shop/from-db", FROM_DB)]);
+    add(&mut world, "web", 1);
+    let mut outputs = Vec::new();
+    while let Some(output) = world.agent.poll() {
+        if let Output::Apply(plan) = &output {
+            world.agent.handle(Input::Applied(plan.ops.iter().map(|_| Ok(())).collect()), Time(2));
+        }
+        outputs.push(output);
+    }
+    let asked = outputs.iter().find_map(|it| if let Output::Ask(asked) = it { Some(asked) } else { None });
+    assert_eq!(asked.unwrap().pods, Scope::Namespaces(["shop".to_owned()].into()));
+    let answered = |outputs: &[Output]| outputs.iter().any(|output| matches!(output, Output::Answer(..)));
+    assert!(!answered(&outputs));
+    assert!(world.agent.next_timeout().is_some());
+    world.agent.handle(Input::Datastore(vec![Event::Covered(asked.unwrap().pods.clone())]), Time(3));
+    let outputs: Vec<Output> = std::iter::from_fn(|| world.agent.poll()).collect();
+    assert!(answered(&outputs), "{outputs:?}");
+}
+
+#[test]
+fn a_pod_whose_object_is_gone_is_judged_by_its_last_labels_until_its_interface_is_gone() {
+    let mut world = world();
+    tell(&mut world, [policy("shop/from-db", FROM_DB), Event::Covered(Scope::Everywhere)]);
+    add(&mut world, "web", 1);
+    world.settle();
+    assert!(verdict(&world, "ingress").starts_with("goto prog-"));
+    tell(&mut world, [Event::Gone(ResourceKey::new(Kind::Pod, "shop/web"))]);
+    assert!(verdict(&world, "ingress").starts_with("goto prog-"));
+}

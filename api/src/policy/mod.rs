@@ -74,7 +74,9 @@ impl Protocol {
         [Self::TCP, Self::UDP, Self::SCTP].contains(&self)
     }
 
-    fn named(text: &str) -> Option<Self> {
+    /// The one of this name, or of this number.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
         let known = Self::NAMES.iter().find(|(name, _)| *name == text).map(|(_, protocol)| *protocol);
         known.or_else(|| text.parse().ok().filter(|number| *number > 0).map(Self))
     }

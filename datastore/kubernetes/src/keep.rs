@@ -126,12 +126,12 @@ impl Ledger {
     fn change(&mut self, change: Change<Custom>, now: Instant) {
         match change {
             Change::Put(object) => {
-                let name = &object.about().name;
-                self.resting.remove(name);
-                self.lost.remove(name);
+                let name = object.called();
+                self.resting.remove(&name);
+                self.lost.remove(&name);
                 self.shelf.put(&object);
             }
-            Change::Gone(object) => self.rest([object.about().name.clone()], now),
+            Change::Gone(object) => self.rest([object.called()], now),
             Change::Replay => {
                 self.in_sync = false;
                 self.shelf.begin_replay();

@@ -6,9 +6,10 @@
 //! ```
 //! Our kinds are custom resources of `corduroy.dev/v1alpha1`, each under the lower-case plural of its name
 //! (`ippools`, `bgppeers`, …), without a namespace. Of the core there are the Secrets that a BGPPeer or
-//! BGPConfiguration names, in our own namespace, this node's own Node and pods, and Namespaces; of these last two only
-//! the metadata comes over the wire. And, while a BGPConfiguration asks for addresses of services, Services and some
-//! EndpointSlices.
+//! BGPConfiguration names, in our own namespace, this node's own Node and pods, and Namespaces, of which only the
+//! metadata comes over the wire. While a BGPConfiguration asks for addresses of services, Services and some
+//! EndpointSlices. And policies of Kubernetes' own kinds, with what policies [ask for](Datastore::ask): pods of other
+//! nodes, namespace by namespace, and the metadata of ServiceAccounts.
 //!
 //! * **What is watched is what somebody watches.** A kind has one watch on the server, however many watch it here, and
 //!   none when nobody does.
@@ -19,19 +20,22 @@
 //! * **Nothing is written without need**, and never twice.
 //!
 //! The rights needed: list and watch on each of our kinds, and get, create, patch and delete on those that are written;
-//! list and watch on the Secrets that are named, on Namespaces, on Pods (asked for with this node's name only), on
-//! Services and EndpointSlices, on the definitions of our kinds, and on the own Node, and patch on its status; create
-//! and patch on NodeStatuses and Events. What [`Commons`] needs stands in docs/datastore.md.
+//! list and watch on the Secrets that are named, on Namespaces, on Pods (this node's, and those of namespaces that
+//! policies name), on ServiceAccounts, on NetworkPolicies and ClusterNetworkPolicies, on Services and EndpointSlices, on
+//! the definitions of our kinds, and on the own Node, and patch on its status; create and patch on NodeStatuses and Events. What [`Commons`] needs stands in docs/datastore.md.
 #![warn(missing_docs)]
 
+mod cluster_policies;
 mod commons;
 mod definitions;
 mod events;
+mod follower;
 mod keep;
 mod node;
 mod node_status;
 mod object;
 mod people;
+mod pods;
 mod reflect;
 mod secrets;
 mod server;
@@ -45,7 +49,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use corduroy_api::node_status::NodeReport;
-use corduroy_api::{Event, Kind, Resource, Version, Write, WriteError};
+use corduroy_api::{Asked, Event, Kind, Resource, Version, Write, WriteError};
 use corduroy_datastore::{Datastore, Hub, ListError, Pending, Watch};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -60,8 +64,10 @@ pub use server::{Access, ConnectError};
 pub use standing::Standing;
 
 use definitions::Definitions;
+use follower::Follower;
 use keep::Keeper;
 use object::{Bare, Collection, CoreSecret, Custom, Page, Readable, Scope};
+use pods::CorePod;
 use server::{Call, Failure, Server};
 use services::{CoreService, CoreSlice};
 use shelf::Shelf;
@@ -79,6 +85,8 @@ struct Inner {
     runtime: Handle,
     feeds: Mutex<BTreeMap<Kind, Weak<Feed>>>,
     definitions: OnceLock<(watch::Receiver<Definitions>, Running)>,
+    /// What policies need of others.
+    asked: watch::Sender<Asked>,
 }
 
 /// A task that ends with what it is for.
@@ -116,7 +124,8 @@ impl Kubernetes {
 
     fn over(server: Server, scope: Scope) -> Self {
         let (runtime, feeds, definitions) = (Handle::current(), Mutex::default(), OnceLock::new());
-        Self { inner: Arc::new(Inner { server, scope, runtime, feeds, definitions }) }
+        let asked = watch::Sender::default();
+        Self { inner: Arc::new(Inner { server, scope, runtime, feeds, definitions, asked }) }
     }
 
     /// Watches one Node: this one, not those of others.
@@ -198,8 +207,25 @@ impl Inner {
                 hub.say(Event::Unavailable { kind, why: "no node is named whose pods are meant".to_owned() });
                 self.runtime.spawn(std::future::ready(()))
             }
-            (None, Kind::Namespace | Kind::Pod) => {
+            (None, Kind::Namespace) => {
                 self.runtime.spawn(reflect::reflect::<Bare>(server, collection, shelve(kind, &hub)))
+            }
+            (None, Kind::Pod) => {
+                self.runtime.spawn(reflect::reflect::<CorePod>(server, collection, shelve(kind, &hub)))
+            }
+            (None, Kind::RemotePod) => {
+                let (scope, asked) = (self.scope.clone(), self.asked.subscribe());
+                self.runtime.spawn(pods::follow(server, scope, Arc::clone(&hub), asked))
+            }
+            (None, Kind::ServiceAccount) => {
+                let asked = self.asked.subscribe();
+                self.runtime.spawn(service_accounts(server, collection, Arc::clone(&hub), asked))
+            }
+            (None, Kind::KubernetesNetworkPolicy) => {
+                self.runtime.spawn(reflect::reflect::<Custom>(server, collection, shelve(kind, &hub)))
+            }
+            (None, Kind::ClusterNetworkPolicy) => {
+                self.runtime.spawn(cluster_policies::follow(server, Arc::clone(&hub)))
             }
             (None, _) => {
                 let keeper = Keeper {
@@ -237,7 +263,17 @@ impl Inner {
         let collection = Collection::of(kind, &self.scope);
         match kind {
             Kind::Secret => {}
-            Kind::Namespace | Kind::Pod => return self.pages::<Bare>(kind, &collection, |_| {}).await,
+            Kind::Namespace | Kind::ServiceAccount => {
+                return self.pages::<Bare>(kind, &collection, |_| {}).await;
+            }
+            Kind::Pod | Kind::RemotePod => return self.pages::<CorePod>(kind, &collection, |_| {}).await,
+            Kind::ClusterNetworkPolicy => {
+                // No such kind, none of it.
+                return match self.pages::<Custom>(kind, &collection, |_| {}).await {
+                    Err(failure) if failure.code() == Some(404) => Ok(Vec::new()),
+                    listed => listed,
+                };
+            }
             Kind::Service => return self.pages::<CoreService>(kind, &collection, |_| {}).await,
             Kind::EndpointSlice => {
                 let node: Arc<str> = self.scope.node.as_deref().unwrap_or_default().into();
@@ -285,6 +321,25 @@ impl Inner {
     }
 }
 
+/// Keeps the hub of the kind ServiceAccount true until it is dropped: with nothing in it as long as nobody asks for any.
+async fn service_accounts(
+    server: Server,
+    collection: Collection,
+    hub: Arc<Hub>,
+    mut asked: watch::Receiver<Asked>,
+) {
+    let mut follower = Follower::<Bare>::new(server, Kind::ServiceAccount, hub, |_| {});
+    loop {
+        let wanted = asked.borrow_and_update().service_accounts;
+        follower.want(wanted.then(|| collection.clone()));
+        tokio::select! {
+            // The sender lives as long as the datastore.
+            Ok(()) = asked.changed() => {}
+            heard = follower.heard() => follower.take(heard),
+        }
+    }
+}
+
 /// Puts what a reflector says of a kind into its hub.
 fn shelve<T: Readable>(kind: Kind, hub: &Arc<Hub>) -> impl FnMut(reflect::Change<T>) + Send + use<T> {
     let (mut shelf, said) = (Shelf::new(kind, Arc::clone(hub)), Arc::clone(hub));
@@ -298,6 +353,14 @@ fn shelve<T: Readable>(kind: Kind, hub: &Arc<Hub>) -> impl FnMut(reflect::Change
 impl Datastore for Kubernetes {
     fn watch(&self, kinds: &[Kind]) -> Watch {
         self.inner.watch(kinds)
+    }
+
+    fn ask(&self, asked: Asked) {
+        self.inner.asked.send_if_modified(|known| {
+            let changed = *known != asked;
+            *known = asked;
+            changed
+        });
     }
 
     fn write(&self, write: Write) -> Pending<'_, Result<Version, WriteError>> {

@@ -9,8 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use corduroy_api::schema::crd;
 use corduroy_api::yaml::Value;
 use corduroy_api::{
-    API_VERSION, Key, Kind, Metadata, Namespace, Pod, Rejection, Resource, Secret, SecretValue, Violations,
-    Why,
+    Key, Kind, Metadata, Namespace, Rejection, Resource, Secret, SecretValue, ServiceAccount, Violations, Why,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -30,9 +29,27 @@ pub(crate) struct About {
 }
 
 impl About {
+    /// What it is called in ours: with its namespace, if it is in one.
+    pub(crate) fn full_name(&self) -> String {
+        if self.namespace.is_empty() { self.name.clone() } else { self.in_namespace(&self.name) }
+    }
+
     /// What something in the namespace of this object is called in ours.
     pub(crate) fn in_namespace(&self, name: &str) -> String {
         format!("{}/{name}", self.namespace)
+    }
+}
+
+impl About {
+    /// The same as resources have it.
+    pub(crate) fn metadata(self) -> Metadata {
+        Metadata {
+            name: self.name,
+            labels: self.labels,
+            annotations: self.annotations,
+            uid: Some(self.uid),
+            resource_version: Some(self.resource_version),
+        }
     }
 }
 
@@ -45,7 +62,7 @@ pub(crate) trait Object: Clone + DeserializeOwned + Send + 'static {
 
     /// What the resource is called that it becomes.
     fn called(&self) -> String {
-        self.about().name.clone()
+        self.about().full_name()
     }
 }
 
@@ -62,7 +79,7 @@ pub(crate) trait Readable: Object {
     fn read(&self, kind: Kind) -> Result<Resource, Vec<Rejection>>;
 }
 
-/// An object of one of our kinds.
+/// An object of one of our kinds, or of policies.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Custom {
     pub(crate) metadata: About,
@@ -78,22 +95,24 @@ impl Object for Custom {
 
 impl Readable for Custom {
     fn read(&self, kind: Kind) -> Result<Resource, Vec<Rejection>> {
-        let About { name, uid, resource_version, labels, annotations, .. } = &self.metadata;
+        let About { name, namespace, uid, resource_version, labels, annotations, .. } = &self.metadata;
+        let namespace = kind.is_namespaced().then(|| text(namespace)).unwrap_or_default();
         let metadata = map([
             ("name", text(name)),
+            ("namespace", namespace),
             ("uid", text(uid)),
             ("resourceVersion", text(resource_version)),
             ("labels", texts(labels)),
             ("annotations", texts(annotations)),
         ]);
         let document = map([
-            ("apiVersion", text(API_VERSION)),
-            ("kind", text(kind.name())),
+            ("apiVersion", text(kind.api_version())),
+            ("kind", text(kind.word())),
             ("metadata", metadata),
             ("spec", self.spec.clone()),
         ]);
         Resource::read(&document).map_err(|refused| {
-            let key = refused.key.unwrap_or_else(|| Key::new(kind, name));
+            let key = refused.key.unwrap_or_else(|| Key::new(kind, self.called()));
             let reject =
                 |invalid| Rejection { key: Some(key.clone()), line: None, why: Why::Invalid(invalid) };
             refused.problems.into_iter().map(reject).collect()
@@ -113,7 +132,7 @@ fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::Mapping(fields.into_iter().map(|(key, value)| (text(key), value)).collect())
 }
 
-/// A Namespace or Pod of the core: its metadata, and nothing else even on the wire.
+/// A Namespace or ServiceAccount of the core: its metadata, and nothing else even on the wire.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Bare {
     metadata: About,
@@ -128,25 +147,16 @@ impl Object for Bare {
     fn about(&self) -> &About {
         &self.metadata
     }
-
-    fn called(&self) -> String {
-        let About { namespace, name, .. } = &self.metadata;
-        if namespace.is_empty() { name.clone() } else { Pod::key_name(namespace, name) }
-    }
 }
 
 impl Readable for Bare {
     fn read(&self, kind: Kind) -> Result<Resource, Vec<Rejection>> {
-        let about = self.metadata.clone();
-        let metadata = Metadata {
-            name: about.name,
-            labels: about.labels,
-            annotations: about.annotations,
-            uid: Some(about.uid),
-            resource_version: Some(about.resource_version),
-        };
+        let metadata = self.metadata.clone().metadata();
         Ok(match kind {
-            Kind::Pod => Resource::Pod(Arc::new(Pod::new(&about.namespace, metadata))),
+            Kind::ServiceAccount => {
+                let account = ServiceAccount::new(&self.metadata.namespace, metadata);
+                Resource::ServiceAccount(Arc::new(account))
+            }
             _ => Resource::Namespace(Arc::new(Namespace::new(metadata))),
         })
     }
@@ -211,16 +221,23 @@ pub(crate) struct Scope {
 impl Collection {
     /// Those of one of the kinds that a datastore knows.
     pub(crate) fn of(kind: Kind, scope: &Scope) -> Self {
+        let group = |plural: &str| format!("/apis/{}/{plural}", kind.api_version());
         let path = match (crd::plural(kind), kind) {
-            (Some(plural), _) => format!("/apis/{API_VERSION}/{plural}"),
+            (Some(plural), _) => group(plural),
             (None, Kind::Namespace) => "/api/v1/namespaces".to_owned(),
-            (None, Kind::Pod) => "/api/v1/pods".to_owned(),
+            (None, Kind::Pod | Kind::RemotePod) => "/api/v1/pods".to_owned(),
+            (None, Kind::ServiceAccount) => "/api/v1/serviceaccounts".to_owned(),
+            (None, Kind::KubernetesNetworkPolicy) => group("networkpolicies"),
+            (None, Kind::ClusterNetworkPolicy) => group("clusternetworkpolicies"),
             (None, Kind::Service) => "/api/v1/services".to_owned(),
             (None, Kind::EndpointSlice) => "/apis/discovery.k8s.io/v1/endpointslices".to_owned(),
             (None, _) => format!("/api/v1/namespaces/{}/secrets", scope.namespace),
         };
-        let own = |node: &String| field("spec.nodeName", node);
-        let only = scope.node.as_ref().filter(|_| kind == Kind::Pod).map(own);
+        let only = match (kind, &scope.node) {
+            (Kind::Pod, Some(node)) => Some(field("spec.nodeName", node)),
+            (Kind::RemotePod, Some(node)) => Some(format!("fieldSelector=spec.nodeName!%3D{node}")),
+            _ => None,
+        };
         Self { only, ..Self::at(path) }
     }
 
@@ -237,6 +254,16 @@ impl Collection {
     pub(crate) fn labelled(mut self, selector: Option<String>) -> Self {
         self.only = selector.map(|selector| format!("labelSelector={selector}"));
         self
+    }
+
+    /// Of these, those of a namespace.
+    pub(crate) fn within(self, namespace: &str) -> Self {
+        Self { path: self.holder(namespace), ..self }
+    }
+
+    /// The definition of this name.
+    pub(crate) fn definition(name: &str) -> Self {
+        Self { only: None, ..Self::definitions() }.only(name)
     }
 
     /// The definitions of our kinds.
@@ -256,8 +283,24 @@ impl Collection {
         &self.path
     }
 
+    /// Where an object is that is called so; `namespace/name` of a kind that has namespaces.
     pub(crate) fn object(&self, name: &str) -> String {
-        format!("{}/{name}", self.path)
+        let bare = name.split_once('/').map_or(name, |(_, bare)| bare);
+        format!("{}/{bare}", self.made_at(name))
+    }
+
+    /// Where an object that is called so is made.
+    pub(crate) fn made_at(&self, name: &str) -> String {
+        match name.split_once('/') {
+            Some((namespace, _)) => self.holder(namespace),
+            None => self.path.clone(),
+        }
+    }
+
+    /// Those of a namespace.
+    fn holder(&self, namespace: &str) -> String {
+        let (group, plural) = self.path.rsplit_once('/').unwrap_or_default();
+        format!("{group}/namespaces/{namespace}/{plural}")
     }
 
     /// A page of a list; `from` is what the page before said.

@@ -17,14 +17,12 @@ use corduroy_api::service::{EndpointSliceSpec, ServiceSpec, Serving};
 use corduroy_api::{BgpConfiguration, EndpointSlice, Event, Kind, Metadata, Rejection, Resource, Service};
 use corduroy_datastore::{Hub, Watch};
 use serde::Deserialize;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::Running;
+use crate::follower::Follower;
 use crate::object::{About, Collection, Object, Readable, Scope};
-use crate::reflect::{Change, reflect};
 use crate::server::Server;
-use crate::shelf::{Known, Settled, Shelf};
+use crate::shelf::Settled;
 
 /// The most characters of a selector: a request's path should not be longer than some thousand.
 const LONGEST: usize = 3000;
@@ -96,80 +94,6 @@ fn selector(services: &BTreeSet<String>) -> Option<String> {
     // Commas, blanks and brackets as a query has them.
     let selector = format!("{}%20in%20({})", SERVICE_NAME.replace('/', "%2F"), names.join("%2C"));
     (selector.len() <= LONGEST).then_some(selector)
-}
-
-/// What a reflector said, and which of them.
-type Heard<T> = (u64, Change<T>);
-
-/// Keeps a kind true for a collection that may become another one, or none.
-struct Follower<T> {
-    server: Server,
-    kind: Kind,
-    hub: Arc<Hub>,
-    shelf: Shelf,
-    /// What is done to each object before it is read.
-    prepare: Box<dyn Fn(&mut T) + Send>,
-    said: mpsc::UnboundedSender<Heard<T>>,
-    hears: mpsc::UnboundedReceiver<Heard<T>>,
-    /// What is wanted, once that is known.
-    wanted: Option<Option<Collection>>,
-    running: Option<Running>,
-    number: u64,
-}
-
-impl<T: Readable> Follower<T> {
-    fn new(server: Server, kind: Kind, hub: Arc<Hub>, prepare: impl Fn(&mut T) + Send + 'static) -> Self {
-        let (said, hears) = mpsc::unbounded_channel();
-        let shelf = Shelf::new(kind, Arc::clone(&hub));
-        let (wanted, running) = (None, None);
-        Self { server, kind, hub, shelf, prepare: Box::new(prepare), said, hears, wanted, running, number: 0 }
-    }
-
-    /// This is what there is to know from now on. What was known stays until the new one is.
-    fn want(&mut self, collection: Option<Collection>) {
-        if self.wanted.as_ref() == Some(&collection) {
-            return;
-        }
-        self.wanted = Some(collection.clone());
-        self.number += 1;
-        self.running = collection.map(|collection| {
-            let (said, number) = (self.said.clone(), self.number);
-            let say = move |change| {
-                // Nobody listens only while this is being aborted.
-                let _ = said.send((number, change));
-            };
-            Running(tokio::spawn(reflect(self.server.clone(), collection, say)).abort_handle())
-        });
-        if self.running.is_none() {
-            self.shelf.clear();
-            self.hub.say(Known::InSync.event(self.kind));
-        }
-    }
-
-    /// It can't be known what is wanted.
-    fn away(&mut self, why: String) {
-        self.hub.say(Known::Away(why).event(self.kind));
-    }
-
-    async fn heard(&mut self) -> Heard<T> {
-        match self.hears.recv().await {
-            Some(heard) => heard,
-            // We hold a sender ourselves.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn take(&mut self, (number, mut change): Heard<T>) {
-        if number != self.number {
-            return;
-        }
-        if let Change::Put(object) = &mut change {
-            (self.prepare)(object);
-        }
-        if let Some(known) = self.shelf.take(change) {
-            self.hub.say(known.event(self.kind));
-        }
-    }
 }
 
 /// A Service as it comes over the wire.

@@ -12,13 +12,33 @@ use crate::reflect::Change;
 /// Puts what a reflector says into a hub.
 pub(crate) struct Shelf {
     kind: Kind,
-    /// Only this one is ours.
-    only: Option<String>,
+    /// Only these are ours.
+    only: Part,
     hub: Arc<Hub>,
     /// The names said since a replay began.
     replay: Option<BTreeSet<String>>,
     /// The names of those that can't be used.
     rejected: BTreeSet<String>,
+}
+
+/// What of a kind is on one shelf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    All,
+    /// The one of this name.
+    One(String),
+    /// What is in this namespace.
+    Namespace(String),
+}
+
+impl Part {
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::One(one) => one == name,
+            Self::Namespace(all) => name.split_once('/').is_some_and(|(namespace, _)| namespace == all),
+        }
+    }
 }
 
 /// How well a collection is known.
@@ -68,12 +88,18 @@ impl Settled {
 
 impl Shelf {
     pub(crate) fn new(kind: Kind, hub: Arc<Hub>) -> Self {
-        Self { kind, only: None, hub, replay: None, rejected: BTreeSet::new() }
+        Self { kind, only: Part::All, hub, replay: None, rejected: BTreeSet::new() }
     }
 
     /// Of the kind, the one of this name.
     pub(crate) fn only(mut self, name: &str) -> Self {
-        self.only = Some(name.to_owned());
+        self.only = Part::One(name.to_owned());
+        self
+    }
+
+    /// Of the kind, what is in this namespace.
+    pub(crate) fn within(mut self, namespace: &str) -> Self {
+        self.only = Part::Namespace(namespace.to_owned());
         self
     }
 
@@ -144,8 +170,7 @@ impl Shelf {
         let Some(said) = self.replay.take() else { return Vec::new() };
         let known = self.hub.list(self.kind).into_iter().map(|resource| resource.key().name);
         let known: BTreeSet<String> = known.chain(self.rejected.iter().cloned()).collect();
-        let ours = |name: &String| self.only.as_ref().is_none_or(|only| only == name);
-        known.into_iter().filter(|name| ours(name) && !said.contains(name)).collect()
+        known.into_iter().filter(|name| self.only.has(name) && !said.contains(name)).collect()
     }
 
     /// Nothing of it is there any more.

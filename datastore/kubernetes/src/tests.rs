@@ -71,7 +71,8 @@ impl Script {
         let server = Server::over(Client::new(script.clone(), "corduroy"));
         let runtime = tokio::runtime::Handle::current();
         let scope = Scope { namespace: "corduroy".to_owned(), node: Some("a".to_owned()) };
-        let inner = Inner { server, scope, runtime, feeds: Mutex::default(), definitions: OnceLock::new() };
+        let (feeds, definitions, asked) = (Mutex::default(), OnceLock::new(), watch::Sender::default());
+        let inner = Inner { server, scope, runtime, feeds, definitions, asked };
         (Kubernetes { inner: Arc::new(inner) }, script)
     }
 

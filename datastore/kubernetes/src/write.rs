@@ -58,7 +58,8 @@ impl<'a> Writer<'a> {
             metadata.remove("uid");
         }
         let body = Some(("application/json", body));
-        let call = Call { method: Method::POST, path: self.collection.path(), body, accept: None };
+        let path = self.collection.made_at(&self.key.name);
+        let call = Call { method: Method::POST, path: &path, body, accept: None };
         match self.server.call::<Written>(call).await {
             Ok(written) => Ok(Version(written.metadata.resource_version)),
             Err(failure @ Failure::Silence(_)) => self.settle(resource, &failure).await,

@@ -91,7 +91,7 @@ impl Known {
     /// A resource that policies depend on came, changed or went.
     pub fn police(&mut self, key: &ResourceKey) {
         let Self { policies, model, pods, nodes, me, .. } = self;
-        policies.resource(model, pods, nodes, &me.name, key);
+        policies.resource((model, pods, nodes), &me.name, key);
     }
 
     /// A pod of this node was wired or unwired.

@@ -112,7 +112,7 @@ impl Policies {
     }
 
     /// Something came, changed or went.
-    pub fn resource(&mut self, model: &Model, pods: &Pods, nodes: &Nodes, me: &str, key: &Key) {
+    pub fn resource(&mut self, (model, pods, nodes): (&Model, &Pods, &Nodes), me: &str, key: &Key) {
         let name = key.name.as_str();
         self.ask_again |= !matches!(key.kind, Kind::Pod | Kind::RemotePod | Kind::FabricNode);
         match key.kind {

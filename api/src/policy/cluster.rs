@@ -230,8 +230,7 @@ impl ClusterNetworkPolicy {
         // Where a rule was read, what is wrong with it is the rule's; where a list of rules was not, all is lost.
         let mut found =
             judged(spec, &vital[..3], |raw: ClusterNetworkPolicySpec, r| check(metadata, &raw, r))?;
-        let all = broken(&found);
-        let mut left = all.clone();
+        let mut left = broken(&found);
         for (list, rules) in [("ingress", &mut found.policy.ingress), ("egress", &mut found.policy.egress)] {
             for (i, rule) in rules.iter_mut().enumerate() {
                 let (of_rule, others) = left.0.into_iter().partition(|invalid| {

@@ -96,7 +96,7 @@ impl Object for Custom {
 impl Readable for Custom {
     fn read(&self, kind: Kind) -> Result<Resource, Vec<Rejection>> {
         let About { name, namespace, uid, resource_version, labels, annotations, .. } = &self.metadata;
-        let namespace = kind.is_namespaced().then(|| text(namespace)).unwrap_or_default();
+        let namespace = if kind.is_namespaced() { text(namespace) } else { Value::default() };
         let metadata = map([
             ("name", text(name)),
             ("namespace", namespace),

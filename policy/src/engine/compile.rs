@@ -174,7 +174,7 @@ impl Compiler<'_, '_> {
             SetSpec::Who(who) => who,
             SetSpec::Service(name) => return self.in_service(end, family, name),
         };
-        let base = self.set(Content::Who(who.clone()), negated);
+        let base = self.set(Content::Who((**who).clone()), negated);
         let mut asks = vec![lookup(vec![end.addr(family)], &base, Part::Addresses(family), negated)];
         if may_have_nets(who) {
             asks.push(lookup(vec![end.addr(family)], &base, Part::Nets(family), negated));
@@ -276,7 +276,7 @@ impl Compiler<'_, '_> {
         let (family, l4) = at;
         let is_subject = (end == End::Destination) == (self.direction == Direction::Ingress);
         let named = self.side(end).sets.iter().find_map(|(negated, spec)| match spec {
-            SetSpec::Who(who) if !negated => Some(who.clone()),
+            SetSpec::Who(who) if !negated => Some((**who).clone()),
             _ => None,
         });
         let who = match is_subject {

@@ -180,7 +180,8 @@ impl Engine {
     /// The tiers that have a word in it, in order, as far as a packet can come.
     fn tiers_of(&self, key: &EndpointKey, stage: Stage, direction: Direction) -> Vec<TierPart> {
         let Some(stored) = self.world.endpoints.get(key) else { return Vec::new() };
-        let mut tiers: BTreeMap<(Order, &str), (Tier, BTreeSet<(Order, &PolicyId)>)> = BTreeMap::new();
+        type Asked<'a> = BTreeSet<(Order, &'a PolicyId)>;
+        let mut tiers: BTreeMap<(Order, &str), (Tier, Asked<'_>)> = BTreeMap::new();
         let kept = stored.policies.iter().filter_map(|id| self.policies.get(id));
         for Kept { policy, .. } in kept {
             if policy.rules(direction).is_none() || !stage.hears(policy.reach, stored.class, direction) {

@@ -104,7 +104,7 @@ fn protocol(given: &Protocols) -> Vec<(Option<u8>, Option<Ports>)> {
 }
 
 fn side(peer: &Peer) -> Side {
-    let set = |who| Side { sets: vec![(false, SetSpec::Who(who))], ..Side::default() };
+    let set = |who| Side { sets: vec![(false, SetSpec::Who(Box::new(who)))], ..Side::default() };
     match peer {
         Peer::Pods(given) => set(pods(given)),
         Peer::Nodes(selector) => set(Who { endpoints: selector.clone(), ..Who::all(Members::Nodes) }),

@@ -109,7 +109,7 @@ fn side(peer: &Peer, namespace: &str) -> Side {
                 Some(selector) => Place::Namespaces(selector.clone()),
             };
             let who = Who { members: Members::Pods, place, endpoints: pods.clone(), accounts: None };
-            Side { sets: vec![(false, SetSpec::Who(who))], ..Side::default() }
+            Side { sets: vec![(false, SetSpec::Who(Box::new(who)))], ..Side::default() }
         }
     }
 }

@@ -230,7 +230,7 @@ pub struct Side {
 #[derive(Clone, Debug, PartialEq)]
 pub enum SetSpec {
     /// Of such endpoints.
-    Who(Who),
+    Who(Box<Who>),
     /// Of the endpoints of this service (`namespace/name`), with the ports that it has there.
     Service(String),
 }

@@ -100,11 +100,11 @@ fn side(given: &Entity, namespace: Option<&str>) -> Side {
             accounts.map(|said| Accounts { names: said.names.clone(), selector: said.selector.clone() });
         let endpoints = given.selector.clone().unwrap_or_else(Selector::all);
         let who = Who { members: Members::Endpoints, place, endpoints, accounts };
-        sets.push((false, SetSpec::Who(who)));
+        sets.push((false, SetSpec::Who(Box::new(who))));
     }
     if let Some(selector) = &given.not_selector {
         let who = Who { endpoints: selector.clone(), ..Who::all(Members::Endpoints) };
-        sets.push((true, SetSpec::Who(who)));
+        sets.push((true, SetSpec::Who(Box::new(who))));
     }
     if let Some(service) = &given.service {
         let namespace = service.namespace.as_deref().or(namespace).unwrap_or_default();

@@ -207,7 +207,7 @@ fn what_a_selector_of_ours_means_depends_on_where_the_policy_is() {
     for (entity, inside, everywhere) in cases {
         let rules = format!("{{ingress: [{{action: Allow, source: {{{entity}}}}}]}}");
         let wanted = format!("0 Allow from(endpoints {inside}) to()");
-        assert_eq!(show(&of_namespace(&rules).ingress), [wanted.clone()]);
+        assert_eq!(show(&of_namespace(&rules).ingress), std::slice::from_ref(&wanted));
         let global =
             if everywhere.is_empty() { wanted } else { format!("0 Allow from(endpoints{everywhere}) to()") };
         assert_eq!(show(&of_all(&rules).ingress), [global]);

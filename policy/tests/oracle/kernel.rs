@@ -83,7 +83,7 @@ impl Kernel {
             for expr in rule.exprs() {
                 match expr {
                     Expr::InSet(_, set) | Expr::NotInSet(_, set) => {
-                        assert!(self.sets.contains_key(set), "{set}")
+                        assert!(self.sets.contains_key(set), "{set}");
                     }
                     Expr::Verdict(Verdict::Jump(to)) => assert!(self.chains.contains_key(to), "{to}"),
                     _ => {}

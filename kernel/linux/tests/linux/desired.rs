@@ -1,14 +1,15 @@
 //! Whatever the agent wants of the kernel is read back as what was wanted: if it were not, the agent would write it
 //! again for ever.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 
-use corduroy_agent_core::desired::nft as rules;
+use corduroy_agent_core::desired::{self, nft as rules};
+use corduroy_agent_core::key::Key;
 use corduroy_agent_core::known::Known;
 use corduroy_agent_core::me::{Chosen, Me, Membership, TunnelAddresses, Why};
 use corduroy_agent_core::pods::Pod;
 use corduroy_api::{Event, Resource, yaml};
-use corduroy_kernel::nft::{Change, Name, Table};
+use corduroy_kernel::nft::{Change, Table};
 use corduroy_kernel::{Features, LinkName, Op, Support};
 
 use crate::netns::Netns;
@@ -40,6 +41,46 @@ apiVersion: corduroy.dev/v1alpha1
 kind: BGPConfiguration
 metadata: {name: default}
 spec: {serviceClusterIPs: [{cidr: 10.32.0.0/16}, {cidr: 'fd32::/108'}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  podSelector: {}
+  policyTypes: [Ingress, Egress]
+  ingress:
+    - from: [{podSelector: {}}, {namespaceSelector: {}, podSelector: {matchLabels: {app: db}}}]
+      ports: [{port: 80}, {port: 8080, endPort: 8090}, {port: http}, {protocol: SCTP, port: 7}, {protocol: UDP}]
+  egress:
+    - to: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16, 10.2.0.0/16]}}, {ipBlock: {cidr: 'fd00::/8'}}]
+---
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: first}
+spec:
+  tier: Admin
+  priority: 1
+  subject: {namespaces: {}}
+  ingress:
+    - {action: Deny, from: [{namespaces: {matchLabels: {team: red}}}]}
+    - {action: Pass, from: [{namespaces: {}}]}
+  egress:
+    - {action: Accept, to: [{nodes: {}}, {networks: [192.0.2.0/24, 198.51.100.0/24, 'fd01::/64']}]}
+---
+apiVersion: corduroy.dev/v1alpha1
+kind: GlobalNetworkPolicy
+metadata: {name: icmp}
+spec:
+  order: 1
+  ingress:
+    - {action: Log, protocol: ICMP, icmp: {type: 8, code: 0}}
+    - {action: Deny, protocol: ICMPv6, icmp: {type: 128}, source: {notNets: ['fd00::/16', 'fe80::/10']}}
+    - {action: Pass, notProtocol: TCP, source: {selector: has(kind)}}
+---
+apiVersion: corduroy.dev/v1alpha1
+kind: GlobalNetworkSet
+metadata: {name: some, labels: {kind: net}}
+spec: {nets: [203.0.113.0/24, 203.0.113.128/25, 198.51.100.7/32, 'fd02::/64']}
 ";
 
 /// A node with everything a table can hold: both tunnels, pools and pods of both families, another node.
@@ -66,6 +107,11 @@ fn known() -> Known {
                 let name = node.metadata.name.clone();
                 known.nodes.set(&name, Some(&node));
             }
+            policy @ Resource::Policy(_) => {
+                let key = policy.key();
+                known.model.apply(Event::Put(policy));
+                known.police(&key);
+            }
             other => {
                 let key = other.key();
                 known.model.apply(Event::Put(other));
@@ -74,35 +120,42 @@ fn known() -> Known {
         }
     }
     let addresses = vec!["10.64.0.2".parse().unwrap(), "fd64::2".parse().unwrap()];
-    let pod = Pod { link: LinkName::pod(7), host_mac: HOST_MAC, mac: POD_MAC, mtu: 1400, addresses };
-    known.pods.put(pod);
+    let pod = Pod {
+        link: LinkName::pod(7),
+        host_mac: HOST_MAC,
+        mac: POD_MAC,
+        mtu: 1400,
+        addresses,
+        owner: Some("shop/web".into()),
+    };
+    known.pods.put(pod.clone());
+    known.police_pod(&pod);
     known
 }
 
-/// The table the agent wants, every element asked for by its key as the agent does.
+/// The table the agent wants, asked for by its keys as the agent does.
 fn wanted(known: &Known) -> Table {
     let mut table = Table::default();
-    for name in rules::CHAINS.map(Name::new) {
-        let chain = rules::chain(known, &name).unwrap();
-        table.chains.insert(name, chain);
+    for key in desired::keys(known).collect::<BTreeSet<Key>>() {
+        match key {
+            Key::NftChain(name) => {
+                let chain = rules::chain(known, &name).unwrap();
+                table.chains.insert(name, chain);
+            }
+            Key::NftSet(name) => {
+                let set = rules::set(known, &name).unwrap();
+                table.sets.insert(name, set);
+            }
+            Key::NftElement(set, element) => {
+                let verdict = rules::element(known, &set, &element).unwrap();
+                table.sets.get_mut(&set).unwrap().elements.insert(element, verdict);
+            }
+            _ => {}
+        }
     }
-    for name in rules::SETS.map(Name::new) {
-        let set = rules::set(&name).unwrap();
-        table.sets.insert(name, set);
-    }
-    let nodes =
-        ["192.0.2.1", "192.0.2.2", "fd01::1", "fd01::2"].map(|a| rules::node_element(a.parse().unwrap()));
-    let pools = ["10.64.0.0/10", "fd64::/48"].map(|net| rules::pool_elements(net.parse().unwrap()));
-    let pod =
-        ["10.64.0.2", "fd64::2"].map(|a| rules::pod_element(LinkName::pod(7), a.parse::<IpAddr>().unwrap()));
-    let ranges = ["10.32.0.0/16", "fd32::/108"].map(|net| rules::range_element(net.parse().unwrap()));
-    let links = rules::link_elements(LinkName::pod(7));
-    let elements = nodes.into_iter().chain(pools.into_iter().flatten()).chain(pod).chain(ranges).chain(links);
-    for (set, key) in elements {
-        let verdict = rules::element(known, &set, &key).unwrap();
-        table.sets.get_mut(&set).unwrap().elements.insert(key, verdict);
-    }
-    assert!(table.sets.values().all(|set| !set.elements.is_empty()), "every set is tried: {table}");
+    let empty =
+        table.sets.iter().filter(|(name, set)| set.elements.is_empty() && !name.as_str().starts_with("set-"));
+    assert_eq!(empty.count(), 0, "every set is tried: {table}");
     table
 }
 

@@ -15,23 +15,27 @@
 extern crate alloc;
 
 mod address;
+mod flow;
 mod link;
 mod name;
 mod neighbour;
 mod net;
 pub mod nft;
 mod op;
+mod packet;
 mod pod;
 pub mod route;
 mod state;
 mod sysctl;
 
 pub use address::{Address, Scope};
+pub use flow::{Flow, FlowKey, FlowStatus, TcpState, Tuple, TupleId};
 pub use link::{AddrGen, Ipip, Link, LinkKind, SeenLink, Vxlan};
 pub use name::{LinkName, LinkNameError};
 pub use neighbour::{FdbEntry, Neighbour};
 pub use net::{Family, IpNet, IpNetError, Mac, MacError};
 pub use op::{Cause, Lane, Op, OpError, OpResult, Plan, Remedy};
+pub use packet::{LogEntry, Packet, TcpFlags, Transport};
 pub use pod::{NetnsId, PodEnd, VethPeer};
 pub use route::{Encap, NextHop, Route, RouteKind};
 pub use state::{Changed, Facts, Features, ForeignChain, Gateway, State, Support, Uplink};

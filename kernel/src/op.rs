@@ -7,7 +7,9 @@ use core::net::IpAddr;
 use thiserror::Error;
 
 use crate::nft;
-use crate::{Address, FdbEntry, IpNet, Link, LinkName, Mac, Neighbour, PodEnd, Route, Sysctl, VethPeer};
+use crate::{
+    Address, FdbEntry, FlowKey, IpNet, Link, LinkName, Mac, Neighbour, PodEnd, Route, Sysctl, VethPeer,
+};
 
 /// One change of the kernel. Everything named `Put` writes whether or not something of the same key is there;
 /// everything named `Delete` succeeds when it is already gone.
@@ -49,6 +51,15 @@ pub enum Op {
     Nft(Vec<nft::Change>),
     /// Forget every tracked connection to or from this address, so that its next owner does not inherit them.
     ForgetFlows(IpAddr),
+    /// Write these bits of the marks of tracked connections. One that is gone is as good as marked.
+    MarkFlows {
+        /// Which bits.
+        mask: u32,
+        /// Their value.
+        value: u32,
+        /// Of which connections.
+        flows: Vec<FlowKey>,
+    },
 }
 
 /// What became of one operation.

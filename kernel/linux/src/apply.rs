@@ -134,7 +134,7 @@ impl<'a> Applier<'a> {
                 self.neighbour(op)
             }
             Op::PutRoute(_) | Op::DeleteRoute(_) | Op::DeleteStrayRoute(..) => self.route(op),
-            Op::SetPod(_) | Op::SetSysctl(..) | Op::Nft(_) | Op::ForgetFlows(_) => {
+            Op::SetPod(_) | Op::SetSysctl(..) | Op::Nft(_) | Op::ForgetFlows(_) | Op::MarkFlows { .. } => {
                 self.flush();
                 self.elsewhere(op)
             }
@@ -292,6 +292,9 @@ impl<'a> Applier<'a> {
             }
             Op::Nft(changes) => self.transaction(changes),
             Op::ForgetFlows(addr) => conntrack::forget(&mut self.kernel.nft, *addr),
+            Op::MarkFlows { mask, value, flows } => {
+                conntrack::mark(&mut self.kernel.nft, (*mask, *value), flows)
+            }
             _ => Ok(()),
         }
     }

@@ -1,13 +1,16 @@
-//! Forgetting tracked connections of an address that changes hands (nfnetlink conntrack).
+//! Tracked connections (nfnetlink conntrack): read, marked, forgotten when an address changes hands.
 //!
 //! A connection from a pod has the pod as its original source, one to a pod (through whatever translation) as
 //! the source of its replies: two deletions with a filter cover both. Filters on deletion came with Linux
 //! 6.10; an older kernel refuses them, then all connections are read and the matching ones deleted one by
 //! one.
 
+mod entry;
+
+use std::io;
 use std::net::IpAddr;
 
-use corduroy_kernel::{Cause, Family, OpResult};
+use corduroy_kernel::{Cause, Family, Flow, FlowKey, OpResult};
 
 use crate::error::op_error;
 use crate::route::address_family;
@@ -15,11 +18,15 @@ use crate::socket::Socket;
 use crate::wire::{Attrs, Batch, DUMP, Message};
 
 const SUBSYS: u16 = 1 << 8;
+const CT_NEW: u16 = SUBSYS;
 const CT_GET: u16 = SUBSYS | 1;
 const CT_DELETE: u16 = SUBSYS | 2;
 const NFGENMSG: usize = 4;
 const TUPLE_ORIG: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
+const MARK: u16 = 8;
+const ZONE: u16 = 18;
+const MARK_MASK: u16 = 21;
 const FILTER: u16 = 25;
 const TUPLE_IP: u16 = 1;
 const FILTER_ORIG_FLAGS: u16 = 1;
@@ -42,6 +49,49 @@ pub(crate) fn forget(socket: &mut Socket, addr: IpAddr) -> OpResult {
         Err(error) if matches!(error.cause, Cause::Unsupported | Cause::Invalid) => one_by_one(socket, addr),
         other => other,
     }
+}
+
+/// Every connection of both families. The kernel gives them out while others come and go: one may be missing, or be
+/// there twice.
+pub(crate) fn flows(socket: &mut Socket) -> io::Result<Vec<Flow>> {
+    const BOTH: u8 = 0;
+    let ask = |batch: &mut Batch, seq| {
+        batch.begin(CT_GET, DUMP, seq);
+        batch.raw(&[BOTH, 0, 0, 0]);
+        batch.end();
+    };
+    let found = socket.dump(ask, |found: &mut Vec<_>, message| found.extend(entry::read(message)));
+    found.or_else(|error| match error.raw_os_error() {
+        // No tracking in this kernel.
+        Some(libc::EOPNOTSUPP | libc::EINVAL) => Ok(Vec::new()),
+        _ => Err(error),
+    })
+}
+
+/// Write bits of the marks of connections. What is gone is left out; any other refusal is told and stops no other.
+pub(crate) fn mark(socket: &mut Socket, (mask, value): (u32, u32), flows: &[FlowKey]) -> OpResult {
+    /// Messages in one `sendmsg`.
+    const AT_ONCE: usize = 256;
+    let mut told = Ok(());
+    for some in flows.chunks(AT_ONCE) {
+        let first = socket.take(some.len());
+        let mut batch = Batch::default();
+        let mut last = first;
+        for (flow, seq) in some.iter().zip(first..) {
+            begin(&mut batch, CT_NEW, 0, seq, Family::of(flow.original.source));
+            entry::write_key(&mut batch, flow);
+            batch.be32(MARK, value & mask);
+            batch.be32(MARK_MASK, mask);
+            batch.end();
+            last = seq;
+        }
+        batch.ask_ack();
+        let refusals =
+            socket.exchange(&batch, first..=last, |seq| seq == last).map_err(|error| op_error(&error))?;
+        let refused = refusals.into_values().find(|error| error.cause != Cause::Missing);
+        told = told.and(refused.map_or(Ok(()), Err));
+    }
+    told
 }
 
 fn begin(batch: &mut Batch, kind: u16, flags: u16, seq: u32, family: Family) {

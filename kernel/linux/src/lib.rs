@@ -22,6 +22,7 @@ mod link;
 mod neighbour;
 mod netns;
 mod nft;
+mod packet_log;
 mod pod;
 mod read;
 mod remover;
@@ -35,9 +36,10 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use corduroy_kernel::nft::Counted;
-use corduroy_kernel::{Features, NetnsId, OpResult, Plan, State};
+use corduroy_kernel::{Features, Flow, NetnsId, OpResult, Plan, State};
 
 pub use error::KernelError;
+pub use packet_log::{Logged, PacketLog};
 pub use watch::Watch;
 
 use doings::Doings;
@@ -108,6 +110,25 @@ impl Kernel {
     /// The kernel could not be asked. Without a table, or without nf_tables, nothing has been counted.
     pub fn counters(&mut self) -> Result<Vec<Counted>, KernelError> {
         read::counters(&mut self.nft)
+    }
+    /// The connections of both families that are tracked here. The kernel gives them out while others come and go: one
+    /// that comes or goes meanwhile may be missing, or be there twice.
+    ///
+    /// # Errors
+    /// The kernel could not be asked. Where nothing is tracked, there are none.
+    pub fn flows(&mut self) -> Result<Vec<Flow>, KernelError> {
+        conntrack::flows(&mut self.nft).map_err(netlink("read connections"))
+    }
+    /// Listen to a group of the packet log of this namespace: what rules hand to it ([`nft::Expr::LogGroup`]), the first
+    /// 128 octets of each packet.
+    ///
+    /// # Errors
+    /// A socket can't be had; another one listens to the group already (EPERM); the kernel has no packet log.
+    ///
+    /// [`nft::Expr::LogGroup`]: corduroy_kernel::nft::Expr::LogGroup
+    pub fn packet_log(&self, group: u16) -> Result<PacketLog, KernelError> {
+        let open = || PacketLog::open(group);
+        within(self.netns.as_ref(), open)?.map_err(netlink("listen to a group of the packet log"))
     }
     /// Perform a plan, in order. One result for each operation.
     ///

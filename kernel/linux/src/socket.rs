@@ -13,6 +13,7 @@ use std::io;
 use std::mem::size_of;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use corduroy_kernel::{OpError, OpResult};
 
@@ -115,6 +116,12 @@ impl Socket {
         receive(self.fd.as_fd(), &mut self.buf, 0)
     }
 
+    /// The next datagram, without waiting for one.
+    pub(crate) fn receive_now(&mut self) -> io::Result<&[u8]> {
+        let n = receive(self.fd.as_fd(), &mut self.buf, libc::MSG_DONTWAIT)?;
+        Ok(self.buf.get(..n).unwrap_or_default())
+    }
+
     /// Send a batch whose messages are numbered `first` to `last` and whose last one asks for an answer. What
     /// the kernel refused comes back by the number of the message; what is not there went well. An answer to
     /// a message that `ends` says ends the waiting.
@@ -213,6 +220,12 @@ impl Socket {
     }
 }
 
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// Errors by the number of the message they answer.
 pub(crate) type Refusals = BTreeMap<u32, OpError>;
 
@@ -250,6 +263,14 @@ pub(crate) fn set_option<T: Copy>(fd: BorrowedFd<'_>, level: i32, name: i32, val
     // SAFETY: pointer and length are of one value that outlives the call.
     let rc = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const *value).cast(), len) };
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Wait until there is something to read, at most so long.
+pub(crate) fn poll_in(fd: BorrowedFd<'_>, timeout: Duration) {
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd that outlives the call. Interrupted or timed out: there is just less to read.
+    unsafe { libc::poll(&raw mut poll, 1, millis) };
 }
 
 /// Receive one datagram; how many octets of it are in `buf`. Interrupted calls are repeated.

@@ -179,6 +179,10 @@ impl<'a> Attrs<'a> {
     pub(crate) fn be32(self, kind: u16) -> Option<u32> {
         be32(self.get(kind)?)
     }
+    /// A small number in network order.
+    pub(crate) fn be16(self, kind: u16) -> Option<u16> {
+        self.get(kind)?.first_chunk().copied().map(u16::from_be_bytes)
+    }
     /// A large number in network order.
     pub(crate) fn be64(self, kind: u16) -> Option<u64> {
         self.get(kind)?.first_chunk().copied().map(u64::from_be_bytes)

@@ -62,7 +62,7 @@ pub fn draw(state: &mut State, op: &Op) {
             state.sysctls.insert(*switch, *value);
         }
         Op::Nft(changes) => changes.iter().for_each(|change| draw_nft(&mut state.nft, change)),
-        Op::SetPod(_) | Op::ForgetFlows(_) => {}
+        Op::SetPod(_) | Op::ForgetFlows(_) | Op::MarkFlows { .. } => {}
     }
 }
 

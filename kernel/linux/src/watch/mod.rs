@@ -18,7 +18,7 @@ use corduroy_kernel::Changed;
 
 use crate::doings::Doings;
 use crate::nft::decode;
-use crate::socket::{Protocol, Socket, bind, receive, set_option};
+use crate::socket::{Protocol, Socket, bind, poll_in, receive, set_option};
 use crate::wire::{Batch, Message, Messages, ne32};
 use crate::{address, link, neighbour, route};
 use links::Links;
@@ -79,10 +79,7 @@ impl Watch {
     }
     /// Wait until something happened, at most so long, and drain.
     pub fn wait(&mut self, timeout: Duration) -> BTreeSet<Changed> {
-        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        let mut poll = libc::pollfd { fd: self.ready.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one pollfd that outlives the call. Interrupted or timed out: there is just less to drain.
-        unsafe { libc::poll(&raw mut poll, 1, millis) };
+        poll_in(self.ready.as_fd(), timeout);
         self.drain()
     }
 

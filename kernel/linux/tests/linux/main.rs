@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test that can't go on must end the test")]
 
 mod desired;
+mod flows;
 mod links;
 mod netns;
 mod nft;
+mod packet_log;
 mod routes;
 mod watch;
 

@@ -10,6 +10,7 @@ use corduroy_fabric::{Encap, Model, Sync, blocks, encapsulation};
 use corduroy_kernel::{Facts, Family, IpNet, Support};
 
 use crate::convert;
+use crate::desired::hosts::Failsafe;
 use crate::learned::Learned;
 use crate::me::Me;
 use crate::nodes::Nodes;
@@ -65,6 +66,8 @@ pub struct Known {
     pub pods: Pods,
     /// What the policies say here.
     pub policies: Policies,
+    /// What they close to this host in no case.
+    pub failsafe: Failsafe,
     /// The cluster has this node no more, and nothing runs here that needs the network: what it has goes back.
     pub retired: bool,
 }
@@ -85,6 +88,7 @@ impl Known {
             learned: Learned::default(),
             pods: Pods::default(),
             policies: Policies::default(),
+            failsafe: Failsafe::default(),
         }
     }
 

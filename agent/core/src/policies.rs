@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use corduroy_api::policy::host::HostEndpoint;
 use corduroy_api::policy::{PolicyBody, PolicyResource};
 use corduroy_api::{Asked, Key, Kind, Labels, Pod};
 use corduroy_fabric::Model;
@@ -83,6 +84,7 @@ pub struct Policies {
     generation: Generation,
     wired: BTreeMap<String, Wired>,
     by_link: BTreeMap<LinkName, String>,
+    hosts: BTreeMap<String, HostEndpoint>,
     asked: Asked,
     /// What is asked may be something else by now.
     ask_again: bool,
@@ -95,6 +97,7 @@ impl Default for Policies {
             generation: Generation(Generation::FIRST),
             wired: BTreeMap::new(),
             by_link: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             asked: Asked::default(),
             ask_again: false,
         }
@@ -186,6 +189,10 @@ impl Policies {
             PolicyBody::NetworkSet(found) => set(Class::NetworkSet, &found.nets),
             PolicyBody::GlobalNetworkSet(found) => set(Class::GlobalNetworkSet, &found.nets),
             PolicyBody::HostEndpoint(host) => {
+                match host.node == me {
+                    true => drop(self.hosts.insert(key.name.clone(), host.clone())),
+                    false => drop(self.hosts.remove(&key.name)),
+                }
                 let endpoint = Endpoint {
                     labels: resource.metadata.labels.clone(),
                     addresses: host.expected_ips.clone(),
@@ -211,7 +218,10 @@ impl Policies {
             Kind::Tier => self.engine.put_tier(&name, None),
             Kind::NetworkSet => self.engine.remove_endpoint(&endpoint(Class::NetworkSet)),
             Kind::GlobalNetworkSet => self.engine.remove_endpoint(&endpoint(Class::GlobalNetworkSet)),
-            Kind::HostEndpoint => self.engine.remove_endpoint(&endpoint(Class::HostEndpoint)),
+            Kind::HostEndpoint => {
+                self.hosts.remove(&key.name);
+                self.engine.remove_endpoint(&endpoint(Class::HostEndpoint));
+            }
             _ => {}
         }
     }
@@ -275,6 +285,17 @@ impl Policies {
     #[must_use]
     pub fn links(&self, pod: &str) -> &[LinkName] {
         self.wired.get(pod).map_or(&[], |wired| &wired.links)
+    }
+
+    /// The HostEndpoints of this node, by name.
+    pub fn hosts(&self) -> impl Iterator<Item = (&str, &HostEndpoint)> {
+        self.hosts.iter().map(|(name, host)| (name.as_str(), host))
+    }
+
+    /// Are there any?
+    #[must_use]
+    pub fn has_hosts(&self) -> bool {
+        !self.hosts.is_empty()
     }
 
     /// What is asked of other nodes' pods, of service accounts and of services.

@@ -35,6 +35,8 @@ pub(super) enum Use {
     Pod,
     /// For a host: it passes.
     Host,
+    /// For what a host forwards: what comes is now judged as what it leaves to; what leaves passes.
+    Forward,
     /// Before connections are tracked: it is accepted, and not tracked.
     Untracked,
 }
@@ -229,6 +231,7 @@ fn policy_name(at: At, id: &PolicyId, segment: usize) -> Name {
     let usage = match at.usage {
         Use::Pod => "",
         Use::Host => "/host",
+        Use::Forward => "/forward",
         Use::Untracked => "/raw",
     };
     let piece = if segment == 0 { String::new() } else { format!("/{segment}") };
@@ -237,7 +240,7 @@ fn policy_name(at: At, id: &PolicyId, segment: usize) -> Name {
 
 fn let_pass(rule: Kernel, at: At) -> Kernel {
     match (at.usage, at.direction) {
-        (Use::Pod, Direction::Egress) => rule.goto(TO_PODS),
+        (Use::Pod, Direction::Egress) | (Use::Forward, Direction::Ingress) => rule.goto(TO_PODS),
         (Use::Untracked, _) => rule.notrack().accept(),
         _ => rule.goto(PASSED),
     }

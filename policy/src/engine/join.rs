@@ -164,6 +164,7 @@ impl Engine {
                 }
                 let usage = match (key.class, stage) {
                     (_, Stage::Untracked) => Use::Untracked,
+                    (_, Stage::Forward) => Use::Forward,
                     (Class::HostEndpoint, _) => Use::Host,
                     _ => Use::Pod,
                 };

@@ -30,6 +30,9 @@ pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
     agent.course.unwritten.seen(&key);
     if is_of_policies(&key) {
         agent.known.police(&key);
+        if key.kind == Kind::HostEndpoint {
+            agent.reconciler.mark_all(&agent.known);
+        }
         return;
     }
     if touches_sessions(&key) {

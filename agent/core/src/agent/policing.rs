@@ -10,7 +10,7 @@ use crate::desired;
 use crate::key::Key;
 
 /// The chains that say which connections were judged by the program that is in force.
-const JUDGED: [&str; 3] = ["forward", "pods-to-host", PASSED];
+const JUDGED: [&str; 5] = ["forward", "pods-to-host", "host-in", "host-out", PASSED];
 
 /// Passes on what changed.
 pub(super) fn settle(agent: &mut Agent) {
@@ -45,7 +45,8 @@ fn mark(agent: &mut Agent, dirty: &Dirty) {
                 agent.reconciler.mark_in(Lane::Endpoints, Key::NftElement(set, element));
             }
         }
-        Dirty::Program(_) => {}
+        // The program of this host: rare, and it may be anywhere.
+        Dirty::Program(_) => agent.reconciler.mark_all(&agent.known),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::nodes::{addresses, gateways};
 use crate::pods::Pod;
 use crate::{convert, me};
 
+pub mod hosts;
 pub mod links;
 pub mod neighbours;
 pub mod nft;
@@ -66,7 +67,12 @@ pub fn of_range(net: IpNet) -> Key {
 fn of_policies(known: &Known) -> impl Iterator<Item = Key> + '_ {
     let engine = known.policies.engine();
     let chains = engine.chains().map(|name| Key::NftChain(name.clone()));
-    chains.chain(engine.sets().flat_map(|name| of_policy_set(known, name)))
+    let of_hosts = hosts::names(known).map(|(is_set, name)| match is_set {
+        true => Key::NftSet(name),
+        false => Key::NftChain(name),
+    });
+    let elements = hosts::elements(known).map(|(set, key)| Key::NftElement(set, key));
+    chains.chain(of_hosts).chain(elements).chain(engine.sets().flat_map(|name| of_policy_set(known, name)))
 }
 
 /// The keys of a set that policies look up.

@@ -39,7 +39,7 @@ use corduroy_kernel::{Family, IpNet, LinkName, Vxlan};
 use corduroy_policy::Direction;
 use corduroy_policy::engine::{DENIED, PASSED, TO_PODS};
 
-use super::links;
+use super::{hosts, links};
 use crate::convert;
 use crate::known::Known;
 use crate::policies::{Generation, MARK};
@@ -47,7 +47,7 @@ use crate::policies::{Generation, MARK};
 /// The BGP port, which pods may not reach on nodes.
 const BGP_PORT: u16 = 179;
 /// IP protocol number of IPIP.
-const IPIP: u8 = 4;
+pub(super) const IPIP: u8 = 4;
 /// ICMPv6 types of neighbour discovery (RFC 4861 §4.3 and §4.4).
 const SOLICIT: u8 = 135;
 const ADVERTISE: u8 = 136;
@@ -93,7 +93,7 @@ pub fn set(known: &Known, name: &Name) -> Option<Set> {
         "pods4" => Set::hash([DataType::IfName, DataType::Ipv4]),
         "pods6" => Set::hash([DataType::IfName, DataType::Ipv6]),
         "egress" | "ingress" => Set::vmap([DataType::IfName]),
-        _ => return known.policies.engine().empty_set(name),
+        other => return hosts::set(known, other).or_else(|| known.policies.engine().empty_set(name)),
     })
 }
 
@@ -112,6 +112,7 @@ pub fn element(known: &Known, set: &Name, key: &Key) -> Option<Option<Verdict>> 
             let way = if set.as_str() == "egress" { Direction::Egress } else { Direction::Ingress };
             return known.pods.by_link(*dev).map(|_| Some(known.policies.verdict(*dev, way)));
         }
+        (other, _) if hosts::set(known, other).is_some() => return hosts::element(known, other, key),
         _ => known.policies.engine().has_element(set, key),
     };
     wanted.then_some(None)
@@ -186,15 +187,18 @@ pub fn chain(known: &Known, name: &Name) -> Option<Chain> {
         "pods-to-host" => (None, pods_to_host(known)),
         "forward" => (hook(ChainKind::Filter, Hook::Forward, 0), forward(known)),
         "from-pods" => (None, from_pods_chain()),
-        TO_PODS => (None, to_pods_chain()),
+        TO_PODS => (None, to_pods_chain(known)),
         PASSED => (None, vec![Rule::new().set_ct_mark(MARK, known.policies.generation().mark()).accept()]),
         DENIED => (None, vec![Rule::new().set_ct_mark(MARK, Generation::DENIED).drop()]),
-        "output" => (hook(ChainKind::Filter, Hook::Output, 0), output()),
+        "output" => (hook(ChainKind::Filter, Hook::Output, 0), output(known)),
         // Without a chain of this type the kernel looks at no packet for address translation.
         "postrouting" if known.pools.iter().any(|pool| pool.nat_outgoing) => {
             (hook(ChainKind::Nat, Hook::Postrouting, 100), postrouting())
         }
-        _ => (None, known.policies.engine().chain(name)?),
+        other => match hosts::chain(known, other) {
+            Some(chain) => return Some(chain),
+            None => (None, known.policies.engine().chain(name)?),
+        },
     };
     Some(Chain { base, rules })
 }
@@ -263,6 +267,7 @@ fn input(known: &Known) -> Vec<Rule> {
             rules.push(vxlan.counter().drop().comment("VXLAN from no node"));
         }
     }
+    rules.extend(hosts::input(known));
     rules
 }
 
@@ -277,14 +282,16 @@ fn forward(known: &Known) -> Vec<Rule> {
             rules.push(nobodys.counter().drop().comment("no service has this address"));
         }
     }
-    rules.extend([from_pods().goto("from-pods"), to_pods().goto(TO_PODS)]);
+    rules.push(from_pods().goto("from-pods"));
+    rules.extend(hosts::forward(known, TO_PODS));
+    rules.push(to_pods().goto(TO_PODS));
     rules
 }
 
 /// What belongs to a connection that was judged before. Its own packets pass as long as nothing may be denied since;
 /// then the next of them is judged. Answers, and errors it causes, pass unless it was denied: they can't be judged
 /// themselves, being the other way round.
-fn judged_before(known: &Known) -> Vec<Rule> {
+pub(super) fn judged_before(known: &Known) -> Vec<Rule> {
     let tracked = CtState::ESTABLISHED.or(CtState::RELATED);
     let of = |states| Rule::new().when(Match::ct_state(states));
     let answer = || of(tracked).when(Match::ct_direction(CtDirection::Reply));
@@ -324,9 +331,10 @@ fn from_pods_chain() -> Vec<Rule> {
 }
 
 /// What a new connection to a pod's interface may be. Others end here too, having passed what was to be asked of them.
-fn to_pods_chain() -> Vec<Rule> {
+fn to_pods_chain(known: &Known) -> Vec<Rule> {
     let unknown = to_pods().counter().drop().comment("an interface that is not known");
-    vec![Rule::new().vmap([Field::Oifname], "ingress"), unknown, Rule::new().goto(PASSED)]
+    let judged = [Rule::new().vmap([Field::Oifname], "ingress"), unknown];
+    judged.into_iter().chain(hosts::forwarded(known)).collect()
 }
 
 fn unknown() -> Rule {
@@ -334,11 +342,12 @@ fn unknown() -> Rule {
 }
 
 /// What this host itself sends to a pod goes to an address that the interface has.
-fn output() -> Vec<Rule> {
+fn output(known: &Known) -> Vec<Rule> {
     let unknown = |family, set: &str| {
         to_pods().not_in_set([Field::Oifname, Field::Daddr(family)], set).counter().drop()
     };
-    vec![unknown(Family::V4, "pods4"), unknown(Family::V6, "pods6")]
+    let pods = [unknown(Family::V4, "pods4"), unknown(Family::V6, "pods6")];
+    pods.into_iter().chain(hosts::output(known)).collect()
 }
 
 /// Nodes are left out beside pools: pods and nodes see each other's own addresses.

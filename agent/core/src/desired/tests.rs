@@ -307,3 +307,41 @@ fn what_no_service_has_is_dropped_unless_a_node_has_it_and_nothing_learned_there
     assert!(is_in("203.0.113.0/24") && is_in("fd00:b::/64"));
     assert!(!is_in("203.0.113.128/25"), "members of an interval set must not overlap");
 }
+
+#[test]
+fn a_host_endpoint_is_closed_but_for_the_failsafe_ports_and_what_it_forwards_is_not() {
+    let mut known = two_racks("");
+    assert_eq!(nft::chain(&known, &"host-in".into()), None, "nothing of it without one");
+    let host = resource(Kind::HostEndpoint, "eth0", "{node: a, interfaceName: eth0}");
+    let other = resource(Kind::HostEndpoint, "other", "{node: b, interfaceName: eth1}");
+    let ssh = "{selector: all(), preDNAT: true, applyOnForward: true, ingress: [{action: Deny, protocol: TCP, \
+                destination: {ports: [23]}}]}";
+    let policies = [host, other, resource(Kind::GlobalNetworkPolicy, "no-telnet", ssh)];
+    let keys: Vec<_> = policies.iter().map(corduroy_api::Resource::key).collect();
+    put(&mut known, policies);
+    keys.iter().for_each(|key| known.police(key));
+    let eth0: LinkName = LinkName::new("eth0").unwrap();
+    let element = |map: &str, dev: LinkName| nft::element(&known, &map.into(), &dev.into()).flatten();
+    let denied = Some(Verdict::Goto("denied".into()));
+    assert_eq!((element("host-input", eth0), element("host-output", eth0)), (denied.clone(), denied));
+    assert_eq!((element("host-forward-in", eth0), element("host-raw-in", eth0)), (None, None));
+    assert!(matches!(element("host-prednat", eth0), Some(Verdict::Goto(_))));
+    assert_eq!(element("host-input", LinkName::new("eth1").unwrap()), None);
+    let ssh = nft::element(&known, &"failsafe-in-tcp".into(), &corduroy_kernel::nft::Value::Port(22).into());
+    assert_eq!(ssh, Some(None));
+    let chain = drawn(&known);
+    assert_eq!(chain("input").last().unwrap(), "goto host-in");
+    assert_eq!(chain("output").last().unwrap(), "oifname != \"cord*\" goto host-out");
+    let forward = chain("forward");
+    let ends = ["iifname vmap @host-forward-in", "goto to-pods", "oifname \"cord*\" goto to-pods"];
+    assert_eq!(forward[forward.len() - 3..], ends);
+    assert_eq!(chain("to-pods")[2..], ["oifname vmap @host-forward-out", "goto passed"]);
+    let all = "{node: a, interfaceName: '*'}";
+    let all = resource(Kind::HostEndpoint, "all", all);
+    let key = all.key();
+    put(&mut known, [all]);
+    known.police(&key);
+    let rules = nft::chain(&known, &"host-in".into()).unwrap().rules;
+    let last = "iifname != \"cord*\" iifname != \"ipip-cord\" iifname != \"vxlan-cord\" iifname != \"lo\" goto denied";
+    assert_eq!(rules.last().unwrap().to_string(), last);
+}

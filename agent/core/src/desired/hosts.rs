@@ -1,0 +1,259 @@
+//! Policies of this host itself: HostEndpoints.
+//!
+//! ```text
+//! host-raw-in, -out    before connections are tracked    failsafe ─► vmap ─► programs of doNotTrack policies
+//! host-prednat         before destinations are translated  failsafe ─► vmap ─► programs of preDNAT policies
+//! input ─► host-in     what the host gets                 judged before? failsafe ─► vmap host-input
+//! output ─► host-out   what the host sends                judged before? failsafe ─► vmap host-output
+//! forward              what it forwards: vmap host-forward-in, then as to pods, then vmap host-forward-out
+//! ```
+//! None of this is there on a node without HostEndpoints. On an interface of one, what the host gets and sends and no
+//! policy speaks of is denied, but for what must work for the node to be mended and the fabric to live: the failsafe
+//! ports, and tunnelled packets between nodes. What the host forwards is denied only by policies.
+
+use std::collections::BTreeSet;
+
+use corduroy_api::policy::host::{HostEndpoint, Interfaces};
+use corduroy_kernel::nft::{
+    Base, Chain, ChainKind, CtState, DataType, Expr, Field, Hook, Key, L4, Match, Name, Policy, Rule, Set, Value,
+    Verdict,
+};
+use corduroy_kernel::{Family, LinkName, Vxlan};
+use corduroy_policy::engine::{DENIED, PASSED};
+use corduroy_policy::{Class, Direction, EndpointKey, Stage};
+
+use super::nft::{IPIP, judged_before};
+use crate::known::Known;
+
+/// The verdict maps: what they judge, and by which interface they find it.
+const MAPS: [(&str, Stage, Direction); 7] = [
+    ("host-raw-in", Stage::Untracked, Direction::Ingress),
+    ("host-raw-out", Stage::Untracked, Direction::Egress),
+    ("host-prednat", Stage::PreDnat, Direction::Ingress),
+    ("host-input", Stage::Own, Direction::Ingress),
+    ("host-output", Stage::Own, Direction::Egress),
+    (FORWARD_IN, Stage::Forward, Direction::Ingress),
+    (FORWARD_OUT, Stage::Forward, Direction::Egress),
+];
+/// What comes to be forwarded.
+pub(super) const FORWARD_IN: &str = "host-forward-in";
+/// What leaves, having been forwarded.
+pub(super) const FORWARD_OUT: &str = "host-forward-out";
+
+const FAILSAFE: [(&str, Direction, L4); 4] = [
+    ("failsafe-in-tcp", Direction::Ingress, L4::Tcp),
+    ("failsafe-in-udp", Direction::Ingress, L4::Udp),
+    ("failsafe-out-tcp", Direction::Egress, L4::Tcp),
+    ("failsafe-out-udp", Direction::Egress, L4::Udp),
+];
+
+const CHAINS: [&str; 7] =
+    ["failsafe-in", "failsafe-out", "host-raw-in", "host-raw-out", "host-prednat", "host-in", "host-out"];
+
+/// Ports that no policy of a host closes, so that nobody locks himself out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failsafe {
+    /// Of the host, for others.
+    pub inbound: BTreeSet<(L4, u16)>,
+    /// Of others, for the host.
+    pub outbound: BTreeSet<(L4, u16)>,
+}
+
+/// SSH, DHCP, DNS, BGP, etcd and the API server.
+impl Default for Failsafe {
+    fn default() -> Self {
+        let tcp = |ports: &[u16]| ports.iter().map(|port| (L4::Tcp, *port)).collect::<BTreeSet<_>>();
+        let (mut inbound, mut outbound) = (tcp(&[22, 179, 2379, 2380, 6443]), tcp(&[179, 2379, 2380, 6443]));
+        inbound.insert((L4::Udp, 68));
+        outbound.extend([(L4::Udp, 53), (L4::Udp, 67)]);
+        Self { inbound, outbound }
+    }
+}
+
+impl Failsafe {
+    fn has(&self, direction: Direction, port: (L4, u16)) -> bool {
+        match direction {
+            Direction::Ingress => self.inbound.contains(&port),
+            Direction::Egress => self.outbound.contains(&port),
+        }
+    }
+}
+
+/// The names of sets and chains, where there are any.
+pub(super) fn names(known: &Known) -> impl Iterator<Item = (bool, Name)> {
+    let maps = MAPS.into_iter().map(|(name, ..)| (true, name));
+    let ports = FAILSAFE.into_iter().map(|(name, ..)| (true, name));
+    let chains = CHAINS.into_iter().map(|name| (false, name));
+    let is_there = known.policies.has_hosts();
+    maps.chain(ports).chain(chains).filter(move |_| is_there).map(|(is_set, name)| (is_set, name.into()))
+}
+
+/// The elements that may be in the sets.
+pub(super) fn elements(known: &Known) -> impl Iterator<Item = (Name, Key)> + '_ {
+    let links = known.policies.hosts().flat_map(|(_, host)| links(known, host));
+    let of_links = links.flat_map(|dev| MAPS.into_iter().map(move |(name, ..)| (name.into(), dev.into())));
+    let all = known.failsafe.inbound.iter().chain(&known.failsafe.outbound);
+    let ports = all.filter(|_| known.policies.has_hosts()).flat_map(|(l4, port)| {
+        let sets = FAILSAFE.into_iter().filter(move |(.., of)| of == l4);
+        sets.map(move |(name, ..)| (name.into(), Value::Port(*port).into()))
+    });
+    of_links.chain(ports)
+}
+
+/// A set without its elements.
+pub(super) fn set(known: &Known, name: &str) -> Option<Set> {
+    let is = |found: &str| found == name && known.policies.has_hosts();
+    let maps = MAPS.iter().find(|(map, ..)| is(map)).map(|_| Set::vmap([DataType::IfName]));
+    maps.or_else(|| FAILSAFE.iter().find(|(set, ..)| is(set)).map(|_| Set::hash([DataType::Port])))
+}
+
+/// Is it in the set, and with which verdict?
+pub(super) fn element(known: &Known, set: &str, key: &Key) -> Option<Option<Verdict>> {
+    match key.values() {
+        [Value::IfName(dev)] => {
+            let (_, stage, direction) = MAPS.iter().find(|(map, ..)| *map == set)?;
+            let mut hosts = known.policies.hosts();
+            let (name, _) = hosts.find(|(_, host)| links(known, host).contains(dev))?;
+            verdict(known, name, *stage, *direction).map(Some)
+        }
+        [Value::Port(port)] => {
+            let (_, direction, l4) = FAILSAFE.iter().find(|(found, ..)| *found == set)?;
+            known.failsafe.has(*direction, (*l4, *port)).then_some(None)
+        }
+        _ => None,
+    }
+}
+
+/// The interfaces that a HostEndpoint names, if it does not mean all.
+fn links(known: &Known, host: &HostEndpoint) -> Vec<LinkName> {
+    match &host.interfaces {
+        Interfaces::All => Vec::new(),
+        Interfaces::Named(name) => LinkName::new(name).into_iter().collect(),
+        Interfaces::ByAddress => {
+            let has = |addresses: &[(std::net::IpAddr, u8)]| {
+                addresses.iter().any(|(address, _)| host.expected_ips.contains(address))
+            };
+            let uplinks = known.facts.uplinks.iter();
+            uplinks.filter(|(_, uplink)| has(&uplink.addresses)).map(|(name, _)| *name).collect()
+        }
+    }
+}
+
+fn verdict(known: &Known, name: &str, stage: Stage, direction: Direction) -> Option<Verdict> {
+    let key = EndpointKey::new(Class::HostEndpoint, name);
+    match known.policies.engine().program(&key, stage, direction) {
+        Some(program) => Some(Verdict::Goto(program.clone())),
+        None if stage == Stage::Own => Some(Verdict::Goto(DENIED.into())),
+        None => None,
+    }
+}
+
+/// The map's rule, and those of HostEndpoints that mean all interfaces which no other names.
+pub(super) fn dispatch(known: &Known, map: &str) -> Vec<Rule> {
+    let Some((_, stage, direction)) = MAPS.iter().find(|(name, ..)| *name == map) else { return Vec::new() };
+    let comes = *direction == Direction::Ingress;
+    let field = if comes { Field::Iifname } else { Field::Oifname };
+    let mut rules = vec![Rule::new().vmap([field], map)];
+    let all = known.policies.hosts().filter(|(_, host)| host.interfaces == Interfaces::All);
+    for (name, _) in all {
+        let ours = [LinkName::PODS, LinkName::IPIP, LinkName::VXLAN];
+        let is = |dev: LinkName| match (dev == LinkName::PODS, comes) {
+            (true, true) => Match::iifname_prefix(dev),
+            (true, false) => Match::oifname_prefix(dev),
+            (false, true) => Match::iifname(dev),
+            (false, false) => Match::oifname(dev),
+        };
+        let loopback = LinkName::new("lo").ok();
+        let rule = ours.into_iter().chain(loopback).fold(Rule::new(), |rule, dev| rule.when(is(dev).not()));
+        rules.extend(verdict(known, name, *stage, *direction).map(|to| rule.then(Expr::Verdict(to))));
+    }
+    rules
+}
+
+/// A chain with its rules.
+pub(super) fn chain(known: &Known, name: &str) -> Option<Chain> {
+    if !known.policies.has_hosts() {
+        return None;
+    }
+    let base = |hook, priority| Some(Base { kind: ChainKind::Filter, hook, priority, policy: Policy::Accept });
+    let (base, rules) = match name {
+        "failsafe-in" => (None, failsafe(Direction::Ingress)),
+        "failsafe-out" => (None, failsafe(Direction::Egress)),
+        "host-raw-in" => (base(Hook::Prerouting, -310), raw(known, Direction::Ingress)),
+        "host-raw-out" => (base(Hook::Output, -310), raw(known, Direction::Egress)),
+        "host-prednat" => {
+            let tracked = CtState::ESTABLISHED.or(CtState::RELATED);
+            let judged = Rule::new().when(Match::ct_state(tracked)).accept();
+            let rules = [judged, Rule::new().jump("failsafe-in")].into_iter();
+            (base(Hook::Prerouting, -150), rules.chain(dispatch(known, "host-prednat")).collect())
+        }
+        "host-in" => (None, own(known, "failsafe-in", "host-input")),
+        "host-out" => (None, own(known, "failsafe-out", "host-output")),
+        _ => return None,
+    };
+    Some(Chain { base, rules })
+}
+
+fn own(known: &Known, failsafe: &str, map: &str) -> Vec<Rule> {
+    let mut rules = judged_before(known);
+    rules.push(Rule::new().when(Match::ct_state(CtState::UNTRACKED)).accept());
+    rules.push(Rule::new().jump(failsafe));
+    rules.extend(dispatch(known, map));
+    rules
+}
+
+/// Each packet is for itself here, so that answers must be let through as well.
+fn raw(known: &Known, direction: Direction) -> Vec<Rule> {
+    let (failsafe, answers, map) = match direction {
+        Direction::Ingress => ("failsafe-in", Direction::Egress, "host-raw-in"),
+        Direction::Egress => ("failsafe-out", Direction::Ingress, "host-raw-out"),
+    };
+    let answers = FAILSAFE.into_iter().filter(|(_, of, _)| *of == answers);
+    let answers = answers.map(|(set, _, l4)| Rule::new().in_set([Field::Sport(l4)], set).accept());
+    let failsafe = std::iter::once(Rule::new().jump(failsafe));
+    failsafe.chain(answers).chain(dispatch(known, map)).collect()
+}
+
+/// The ports, and tunnelled packets from nodes and to them.
+fn failsafe(direction: Direction) -> Vec<Rule> {
+    let ports = FAILSAFE.into_iter().filter(|(_, of, _)| *of == direction);
+    let ports = ports.map(|(set, _, l4)| Rule::new().in_set([Field::Dport(l4)], set).accept());
+    let tunnels = [(Family::V4, "nodes4"), (Family::V6, "nodes6")].into_iter().flat_map(|(family, nodes)| {
+        let peer = match direction {
+            Direction::Ingress => Field::Saddr(family),
+            Direction::Egress => Field::Daddr(family),
+        };
+        let of = move |what| Rule::new().when(what).in_set([peer], nodes).accept();
+        let ipip = (family == Family::V4).then(|| of(Match::l4proto(IPIP)));
+        ipip.into_iter().chain([of(Match::dport(L4::Udp, Vxlan::PORT, Vxlan::PORT))])
+    });
+    ports.chain(tunnels).collect()
+}
+
+/// What the base chains do for hosts, behind what they do for pods.
+pub(super) fn input(known: &Known) -> Option<Rule> {
+    known.policies.has_hosts().then(|| Rule::new().goto("host-in"))
+}
+
+/// As [`input`].
+pub(super) fn output(known: &Known) -> Option<Rule> {
+    let to_host = Rule::new().when(Match::oifname_prefix(LinkName::PODS).not());
+    known.policies.has_hosts().then(|| to_host.goto("host-out"))
+}
+
+/// What is forwarded from an interface of the host: judged, and then as what it is forwarded to.
+pub(super) fn forward(known: &Known, onward: &str) -> Vec<Rule> {
+    if !known.policies.has_hosts() {
+        return Vec::new();
+    }
+    let mut rules = dispatch(known, FORWARD_IN);
+    rules.push(Rule::new().goto(onward));
+    rules
+}
+
+/// What is forwarded to an interface of the host.
+pub(super) fn forwarded(known: &Known) -> Vec<Rule> {
+    let mut rules = if known.policies.has_hosts() { dispatch(known, FORWARD_OUT) } else { Vec::new() };
+    rules.push(Rule::new().goto(PASSED));
+    rules
+}

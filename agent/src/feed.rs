@@ -17,7 +17,7 @@ use corduroy_datastore_kubernetes::Kubernetes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::snapshot;
+use crate::snapshot::{self, Snapshot};
 
 /// How long the datastore may take before the snapshot speaks for it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -111,9 +111,9 @@ impl Feeder {
     async fn run(mut self) {
         let former = snapshot::load(&self.path).unwrap_or_else(|error| {
             tracing::warn!("{error}");
-            Vec::new()
+            Snapshot::default()
         });
-        let mut known = LastKnown::new(former);
+        let mut known = LastKnown::new(former.resources, former.covered);
         let had_its_time = matches!(self.place, Place::Cluster { answers: false, .. });
         let patience = Instant::now() + if had_its_time { Duration::ZERO } else { PATIENCE };
         let Some(mut watch) = self.open(&mut known, patience).await else { return };
@@ -193,7 +193,8 @@ impl Feeder {
     async fn save(&self, known: &LastKnown) {
         // Beside the loop, which must not wait for thousands of resources to become text.
         let (path, resources) = (self.path.clone(), known.resources().cloned().collect::<Vec<_>>());
-        let write = move || snapshot::save(&path, &snapshot::text(resources.iter()));
+        let covered = known.covered();
+        let write = move || snapshot::save(&path, &snapshot::text(resources.iter(), &covered));
         let saved = tokio::task::spawn_blocking(write).await;
         match saved {
             Ok(Ok(())) => {}

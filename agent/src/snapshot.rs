@@ -7,13 +7,19 @@
 //! It is written whole and moved into place. One that is damaged is set aside and counts as none. It holds passwords:
 //! only its owner may read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use corduroy_api::policy::Protocol;
+use corduroy_api::policy::host::NamedPort;
 use corduroy_api::service::{EndpointSliceSpec, ServiceSpec};
-use corduroy_api::{EndpointSlice, Metadata, Namespace, Pod, Resource, Secret, SecretValue, Service, yaml};
+use corduroy_api::{
+    EndpointSlice, Metadata, Namespace, Pod, Resource, Scope, Secret, SecretValue, Service, ServiceAccount,
+    yaml,
+};
 use corduroy_ipc::hash::stable;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +41,50 @@ struct Content {
     services: Vec<Core<ServiceSpec>>,
     #[serde(default)]
     slices: Vec<Core<EndpointSliceSpec>>,
+    #[serde(default)]
+    remote_pods: Vec<Named>,
+    #[serde(default)]
+    service_accounts: Vec<Named>,
+    #[serde(default)]
+    covered: Covered,
+}
+
+/// What a former run left.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// The last accepted resources.
+    pub resources: Vec<Resource>,
+    /// Of which namespaces these are all pods of other nodes.
+    pub covered: Scope,
+}
+
+/// A [`Scope`].
+#[derive(Debug, Default, Serialize, Deserialize)]
+enum Covered {
+    #[default]
+    Nothing,
+    Namespaces(BTreeSet<String>),
+    Everywhere,
+}
+
+impl From<Covered> for Scope {
+    fn from(covered: Covered) -> Self {
+        match covered {
+            Covered::Nothing => Self::Nothing,
+            Covered::Namespaces(some) => Self::Namespaces(some),
+            Covered::Everywhere => Self::Everywhere,
+        }
+    }
+}
+
+impl From<&Scope> for Covered {
+    fn from(scope: &Scope) -> Self {
+        match scope {
+            Scope::Nothing => Self::Nothing,
+            Scope::Namespaces(some) => Self::Namespaces(some.clone()),
+            Scope::Everywhere => Self::Everywhere,
+        }
+    }
 }
 
 /// What is known of an object of the cluster's core, which has no form in YAML.
@@ -45,17 +95,59 @@ struct Named {
     uid: Option<String>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
+    /// What only pods have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pod: Option<PodWords>,
+}
+
+/// What is known of a pod beside its metadata.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct PodWords {
+    service_account: String,
+    addresses: Vec<IpAddr>,
+    /// Name, protocol and number.
+    ports: Vec<(String, u8, u16)>,
+    host_network: bool,
+    finished: bool,
+    node: Option<String>,
 }
 
 impl Named {
     fn of(metadata: &Metadata) -> Self {
         let Metadata { name, uid, labels, annotations, .. } = metadata.clone();
-        Self { name, uid, labels, annotations }
+        Self { name, uid, labels, annotations, pod: None }
+    }
+
+    fn of_pod(pod: &Pod) -> Self {
+        let Pod { metadata, service_account, addresses, ports, host_network, finished, node } = pod;
+        let words = PodWords {
+            service_account: service_account.clone(),
+            addresses: addresses.clone(),
+            ports: ports.iter().map(|port| (port.name.clone(), port.protocol.0, port.port)).collect(),
+            host_network: *host_network,
+            finished: *finished,
+            node: node.clone(),
+        };
+        Self { pod: Some(words), ..Self::of(metadata) }
     }
 
     fn metadata(self) -> Metadata {
-        let Self { name, uid, labels, annotations } = self;
+        let Self { name, uid, labels, annotations, .. } = self;
         Metadata { name, labels, annotations, uid, resource_version: None }
+    }
+
+    fn pod(mut self) -> Pod {
+        let words = self.pod.take().unwrap_or_default();
+        let port = |(name, protocol, port)| NamedPort { name, protocol: Protocol(protocol), port };
+        Pod {
+            metadata: self.metadata(),
+            service_account: words.service_account,
+            addresses: words.addresses,
+            ports: words.ports.into_iter().map(port).collect(),
+            host_network: words.host_network,
+            finished: words.finished,
+            node: words.node,
+        }
     }
 }
 
@@ -97,14 +189,14 @@ pub enum SnapshotError {
     },
 }
 
-/// The resources in a snapshot; none when there is no such file.
+/// What is in a snapshot; nothing when there is no such file.
 ///
 /// # Errors
 /// [`SnapshotError`]; nothing stops for it.
-pub fn load(path: &Path) -> Result<Vec<Resource>, SnapshotError> {
+pub fn load(path: &Path) -> Result<Snapshot, SnapshotError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Snapshot::default()),
         Err(why) => return Err(SnapshotError::Unreadable { path: path.to_owned(), why }),
     };
     parse(&bytes).map_err(|why| {
@@ -117,7 +209,7 @@ pub fn load(path: &Path) -> Result<Vec<Resource>, SnapshotError> {
     })
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<Resource>, String> {
+fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let (head, body) = text.split_once('\n').ok_or("it ends in its first line")?;
     let sum = head.strip_prefix(MAGIC).ok_or("its first line is not that of a snapshot of version 1")?;
@@ -140,8 +232,11 @@ fn parse(bytes: &[u8]) -> Result<Vec<Resource>, String> {
     }
     let namespaces = content.namespaces.into_iter().map(|named| Namespace::new(named.metadata()));
     resources.extend(namespaces.map(|namespace| Resource::Namespace(Arc::new(namespace))));
-    let pods = content.pods.into_iter().map(|named| Pod { metadata: named.metadata(), ..Pod::default() });
-    resources.extend(pods.map(|pod| Resource::Pod(Arc::new(pod))));
+    resources.extend(content.pods.into_iter().map(|named| Resource::Pod(Arc::new(named.pod()))));
+    resources.extend(content.remote_pods.into_iter().map(|named| Resource::RemotePod(Arc::new(named.pod()))));
+    let accounts =
+        content.service_accounts.into_iter().map(|named| ServiceAccount { metadata: named.metadata() });
+    resources.extend(accounts.map(|account| Resource::ServiceAccount(Arc::new(account))));
     for Core { name, spec } in content.services {
         resources.push(Resource::Service(Arc::new(Service { metadata: Metadata::named(name), spec })));
     }
@@ -149,13 +244,13 @@ fn parse(bytes: &[u8]) -> Result<Vec<Resource>, String> {
         let slice = EndpointSlice { metadata: Metadata::named(name), spec };
         resources.push(Resource::EndpointSlice(Arc::new(slice)));
     }
-    Ok(resources)
+    Ok(Snapshot { resources, covered: content.covered.into() })
 }
 
-/// What [`save`] writes.
+/// What [`save`] writes. These are all pods of other nodes in `covered`.
 #[must_use]
-pub fn text<'a>(resources: impl Iterator<Item = &'a Resource>) -> String {
-    let mut content = Content::default();
+pub fn text<'a>(resources: impl Iterator<Item = &'a Resource>, covered: &Scope) -> String {
+    let mut content = Content { covered: covered.into(), ..Content::default() };
     for resource in resources {
         match resource {
             Resource::Secret(secret) => {
@@ -164,7 +259,9 @@ pub fn text<'a>(resources: impl Iterator<Item = &'a Resource>) -> String {
                 content.secrets.push(Passwords { name: secret.metadata.name.clone(), data });
             }
             Resource::Namespace(namespace) => content.namespaces.push(Named::of(&namespace.metadata)),
-            Resource::Pod(pod) => content.pods.push(Named::of(&pod.metadata)),
+            Resource::Pod(pod) => content.pods.push(Named::of_pod(pod)),
+            Resource::RemotePod(pod) => content.remote_pods.push(Named::of_pod(pod)),
+            Resource::ServiceAccount(account) => content.service_accounts.push(Named::of(&account.metadata)),
             Resource::Service(service) => {
                 let (name, spec) = (service.metadata.name.clone(), service.spec.clone());
                 content.services.push(Core { name, spec });
@@ -207,7 +304,18 @@ mod tests {
             ..Metadata::named(name)
         };
         let namespace = Namespace::new(named("web"));
-        let pod = Pod::new("web", named("front"));
+        let ports = vec![NamedPort { name: "http".into(), protocol: Protocol::TCP, port: 8080 }];
+        let labels = [("app".to_owned(), "front".to_owned())].into();
+        let pod = Pod {
+            service_account: "web".to_owned(),
+            addresses: vec!["10.0.0.9".parse().unwrap(), "fd00::9".parse().unwrap()],
+            ports,
+            host_network: true,
+            finished: true,
+            node: Some("b".to_owned()),
+            ..Pod::new("web", Metadata { labels, ..named("front") })
+        };
+        let account = ServiceAccount::new("web", named("web"));
         let addresses =
             ServiceSpec { cluster_ips: vec!["fd00::9".parse().unwrap()], ..ServiceSpec::default() };
         let service = Service { metadata: Metadata::named("a/web"), spec: addresses };
@@ -224,10 +332,26 @@ mod tests {
             pool,
             Resource::Secret(Arc::new(Secret::new("bgp", data).unwrap())),
             Resource::Namespace(Arc::new(namespace)),
-            Resource::Pod(Arc::new(pod)),
+            Resource::Pod(Arc::new(pod.clone())),
+            Resource::RemotePod(Arc::new(pod)),
+            Resource::ServiceAccount(Arc::new(account)),
             service,
             slice,
         ]
+    }
+
+    /// Policies of Kubernetes and ours, broken ones too: they deny.
+    fn policies() -> Vec<Resource> {
+        let texts = [
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: web}\n\
+             spec: {podSelector: {matchLabels: {app: front}}, ingress: [{ports: [{port: 80}]}]}",
+            "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: p}\n\
+             spec: {tier: Admin, priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}",
+            "apiVersion: corduroy.dev/v1alpha1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: web}\n\
+             spec: {ingress: [{action: Nonsense}]}",
+            "apiVersion: corduroy.dev/v1alpha1\nkind: Tier\nmetadata: {name: ops}\nspec: {order: 5}",
+        ];
+        texts.map(|text| Resource::read(&yaml::documents(text)[0].parse().unwrap()).unwrap()).to_vec()
     }
 
     fn path(name: &str) -> PathBuf {
@@ -239,9 +363,14 @@ mod tests {
     #[test]
     fn what_was_saved_is_loaded_passwords_too() {
         let path = path("same");
-        assert_eq!(load(&path).unwrap(), []);
-        save(&path, &text(resources().iter())).unwrap();
-        assert_eq!(load(&path).unwrap(), resources());
+        assert_eq!(load(&path).unwrap(), Snapshot::default());
+        let scopes = [Scope::Nothing, Scope::Namespaces(["web".to_owned()].into()), Scope::Everywhere];
+        for covered in scopes {
+            save(&path, &text(resources().iter().chain(&policies()), &covered)).unwrap();
+            let Snapshot { resources: loaded, covered: of } = load(&path).unwrap();
+            let (others, read): (Vec<_>, Vec<_>) = loaded.into_iter().partition(|r| !r.kind().is_policy());
+            assert_eq!((others, read, of), (resources(), policies(), covered));
+        }
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
@@ -250,7 +379,7 @@ mod tests {
     #[test]
     fn a_damaged_snapshot_is_set_aside_wherever_the_damage_is() {
         let path = path("damaged");
-        let whole = text(resources().iter());
+        let whole = text(resources().iter(), &Scope::Nothing);
         let cut = &whole.as_bytes()[..whole.len() / 2];
         let mut flipped = whole.clone().into_bytes();
         *flipped.last_mut().unwrap() ^= 1;

@@ -79,6 +79,16 @@ impl Scope {
         }
     }
 
+    /// These and those.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Everywhere, _) | (_, Self::Everywhere) => Self::Everywhere,
+            (Self::Nothing, other) | (other, Self::Nothing) => other.clone(),
+            (Self::Namespaces(some), Self::Namespaces(more)) => Self::Namespaces(some | more),
+        }
+    }
+
     /// Are all of those among these?
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {

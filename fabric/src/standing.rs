@@ -25,12 +25,24 @@ use crate::peering::session::read_password;
 use crate::{Model, Sync, blocks, services};
 
 mod peers;
+pub(crate) mod policies;
 #[cfg(test)]
 mod tests;
 
 /// The kinds of which it is said: those that people write.
-pub const KINDS: [Kind; 5] =
-    [Kind::BgpFilter, Kind::BgpConfiguration, Kind::BgpPeer, Kind::IpReservation, Kind::IpPool];
+pub const KINDS: [Kind; 11] = [
+    Kind::BgpFilter,
+    Kind::BgpConfiguration,
+    Kind::BgpPeer,
+    Kind::IpReservation,
+    Kind::IpPool,
+    Kind::Tier,
+    Kind::NetworkSet,
+    Kind::GlobalNetworkSet,
+    Kind::HostEndpoint,
+    Kind::NetworkPolicy,
+    Kind::GlobalNetworkPolicy,
+];
 
 /// Is a resource in force?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +78,8 @@ pub enum Reason {
     NoNeighbour,
     /// It refers to a filter that is not there.
     NoFilter,
+    /// It is in a tier that is not there.
+    NoTier,
     /// It refers to a password that is not there, or can't be one.
     NoPassword,
     /// The neighbour's AS is not given, and not known.
@@ -84,7 +98,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::InForce,
         Self::InForceInPart,
         Self::Disabled,
@@ -95,6 +109,7 @@ impl Reason {
         Self::NoNode,
         Self::NoNeighbour,
         Self::NoFilter,
+        Self::NoTier,
         Self::NoPassword,
         Self::NoAS,
         Self::WrongAS,
@@ -118,6 +133,7 @@ impl Reason {
             Self::NoNode => "NoNode",
             Self::NoNeighbour => "NoNeighbour",
             Self::NoFilter => "NoFilter",
+            Self::NoTier => "NoTier",
             Self::NoPassword => "NoPassword",
             Self::NoAS => "NoAS",
             Self::WrongAS => "WrongAS",
@@ -183,6 +199,9 @@ pub fn standings(model: &Model) -> BTreeMap<Key, Standing> {
     }
     for (name, found) in peers::findings(model) {
         say(Kind::BgpPeer, name, found, (Reason::InForce, "its sessions are as it says"));
+    }
+    for (key, found, in_force) in policies::findings(model) {
+        say(key.kind, &key.name, found, (Reason::InForce, in_force));
     }
     for rejections in model.rejected().values() {
         out.extend(refused(model, rejections));

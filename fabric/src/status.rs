@@ -179,13 +179,18 @@ pub fn conditions(model: &Model, problems: &[Problem]) -> Vec<ipc::Condition> {
             out.push(ipc::Condition { severity: ipc::Severity::Error, about, message });
         }
     }
-    out.extend(problems.iter().chain(&blocks::problems(model)).chain(&crate::services::problems(model)).map(
-        |problem| ipc::Condition {
-            severity: ipc::Severity::Warning,
-            about: problem.key.to_string(),
-            message: format!("{}: {}", problem.field, problem.why),
-        },
-    ));
+    out.extend(
+        problems
+            .iter()
+            .chain(&blocks::problems(model))
+            .chain(&crate::services::problems(model))
+            .chain(&crate::standing::policies::problems(model))
+            .map(|problem| ipc::Condition {
+                severity: ipc::Severity::Warning,
+                about: problem.key.to_string(),
+                message: format!("{}: {}", problem.field, problem.why),
+            }),
+    );
     out
 }
 

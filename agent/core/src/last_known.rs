@@ -3,10 +3,14 @@
 //! The former run's word (the snapshot) stands in twice: while the datastore, or a kind in it, can't be had, for all of
 //! that; and when it can, for what it holds but can't be used (a file that somebody broke), so that a restart does not
 //! lose the last good state. What the datastore neither says nor rejects is gone.
+//!
+//! Of pods of other nodes the datastore says what is asked for, when it is asked, and that the kind is in sync says
+//! nothing of the rest. So the former run's word on them is good for as long as the datastore does not cover their
+//! namespace, or, once it had to stand in, until the datastore has all that is asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use corduroy_api::{Event, Key, Kind, Rejection, Resource, Source};
+use corduroy_api::{Event, Key, Kind, Rejection, Resource, Scope, Source};
 
 use crate::known::WATCHED;
 
@@ -24,16 +28,22 @@ pub struct LastKnown {
     /// There was no former run.
     is_first: bool,
     rejected: BTreeMap<String, Vec<Rejection>>,
+    /// Of which namespaces the datastore has said all pods of other nodes.
+    covered: Scope,
+    /// Likewise the former run, where the datastore has not yet.
+    formerly: Scope,
+    /// Is that told to the agent?
+    stands_in: bool,
 }
 
 impl LastKnown {
-    /// With what the former run left, perhaps nothing.
+    /// With what the former run left, perhaps nothing. It knew all pods of other nodes in `covered`.
     #[must_use]
-    pub fn new(snapshot: Vec<Resource>) -> Self {
+    pub fn new(snapshot: Vec<Resource>, covered: Scope) -> Self {
         let resources: BTreeMap<Key, Resource> = snapshot.into_iter().map(|r| (r.key(), r)).collect();
         let unconfirmed = resources.keys().cloned().collect();
         let is_first = resources.is_empty();
-        Self { resources, unconfirmed, is_first, ..Self::default() }
+        Self { resources, unconfirmed, is_first, formerly: covered, ..Self::default() }
     }
 
     /// These kinds can't be had, this is why: all of the former run's word on those the datastore has said nothing of
@@ -42,16 +52,46 @@ impl LastKnown {
         let mut out = Vec::new();
         for kind in kinds {
             out.push(Event::Unavailable { kind, why: why.to_owned() });
-            if self.is_first || self.live.contains(&kind) {
+            let is_known = match kind {
+                Kind::RemotePod => self.formerly == Scope::Nothing,
+                kind => self.live.contains(&kind),
+            };
+            if self.is_first || is_known {
                 continue;
             }
             for key in self.unconfirmed.iter().filter(|key| key.kind == kind) {
                 self.told.insert(key.clone());
                 out.extend(self.resources.get(key).cloned().map(Event::Put));
             }
+            if kind == Kind::RemotePod {
+                self.stands_in = true;
+                out.push(Event::Covered(self.covered()));
+            }
             out.push(Event::InSync { kind, from: Source::Snapshot });
         }
         out
+    }
+
+    /// Of which namespaces all pods of other nodes are known, to this run or the former.
+    #[must_use]
+    pub fn covered(&self) -> Scope {
+        self.covered.and(&self.formerly)
+    }
+
+    /// The datastore covers this. What the former run knew of it counts no more; `None`: nor does anything else.
+    fn covers(&mut self, scope: Option<&Scope>) -> Event {
+        self.covered = scope.unwrap_or(&self.covered).clone();
+        self.formerly = match (&self.formerly, scope) {
+            (_, None | Some(Scope::Everywhere)) => Scope::Nothing,
+            (Scope::Namespaces(some), Some(live)) => {
+                let left: BTreeSet<String> =
+                    some.iter().filter(|namespace| !live.has(namespace)).cloned().collect();
+                if left.is_empty() { Scope::Nothing } else { Scope::Namespaces(left) }
+            }
+            (former, Some(_)) => former.clone(),
+        };
+        self.stands_in &= self.formerly != Scope::Nothing;
+        Event::Covered(if self.stands_in { self.covered() } else { self.covered.clone() })
     }
 
     /// The kinds that the datastore has not said everything of in this run.
@@ -82,13 +122,20 @@ impl LastKnown {
                 }
                 Event::InSync { kind, from: Source::Live } => {
                     self.live.insert(*kind);
+                    if *kind == Kind::RemotePod && self.stands_in {
+                        out.push(self.covers(None));
+                    }
+                }
+                Event::Covered(scope) => {
+                    out.push(self.covers(Some(scope)));
+                    continue;
                 }
                 Event::Unavailable { kind, why } => {
                     self.explained.insert(*kind);
                     out.extend(self.stand_in([*kind], why));
                     continue;
                 }
-                Event::InSync { from: Source::Snapshot, .. } | Event::Covered(_) => {}
+                Event::InSync { from: Source::Snapshot, .. } => {}
                 Event::Rejected { source, rejections } if rejections.is_empty() => {
                     self.rejected.remove(source);
                 }
@@ -104,10 +151,14 @@ impl LastKnown {
 
     /// What only the former run knows stays while the datastore has something in its place that can't be used.
     fn judge(&mut self, out: &mut Vec<Event>) {
-        let said: Vec<Key> =
-            self.unconfirmed.iter().filter(|key| self.live.contains(&key.kind)).cloned().collect();
+        let namespace = |key: &Key| key.name.split('/').next().unwrap_or_default().to_owned();
+        let is_said = |key: &&Key| match key.kind {
+            Kind::RemotePod => !self.formerly.has(&namespace(key)) || self.covered.has(&namespace(key)),
+            kind => self.live.contains(&kind),
+        };
+        let said: Vec<Key> = self.unconfirmed.iter().filter(is_said).cloned().collect();
         for key in said {
-            if self.may_be_rejected(&key) {
+            if key.kind != Kind::RemotePod && self.may_be_rejected(&key) {
                 if self.told.insert(key.clone())
                     && let Some(resource) = self.resources.get(&key)
                 {
@@ -153,7 +204,7 @@ mod tests {
     }
 
     fn snapshot() -> LastKnown {
-        LastKnown::new(vec![pool("p", "10.0.0.0/16", ""), node("b", "192.0.2.2/24", "")])
+        LastKnown::new(vec![pool("p", "10.0.0.0/16", ""), node("b", "192.0.2.2/24", "")], Scope::Nothing)
     }
 
     fn resources(events: &[Event]) -> Vec<String> {
@@ -224,9 +275,58 @@ mod tests {
         }
     }
 
+    fn pod(name: &str) -> Resource {
+        let (namespace, name) = name.split_once('/').unwrap();
+        Resource::RemotePod(corduroy_api::Pod::new(namespace, corduroy_api::Metadata::named(name)).into())
+    }
+
+    fn some(namespaces: &[&str]) -> Scope {
+        Scope::Namespaces(namespaces.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    fn covered(events: &[Event]) -> Option<&Scope> {
+        events
+            .iter()
+            .rev()
+            .find_map(|event| if let Event::Covered(scope) = event { Some(scope) } else { None })
+    }
+
+    fn remote(event: &str) -> Event {
+        let kind = Kind::RemotePod;
+        match event {
+            "in sync" => Event::InSync { kind, from: Source::Live },
+            why => Event::Unavailable { kind, why: why.to_owned() },
+        }
+    }
+
+    #[test]
+    fn pods_of_other_nodes_are_known_from_the_former_run_until_their_namespace_is_covered() {
+        let mut known = LastKnown::new(vec![pod("a/old"), pod("a/stays"), pod("b/other")], some(&["a", "b"]));
+        let at_first = known.live(vec![Event::Covered(Scope::Nothing), remote("in sync")]);
+        assert_eq!((resources(&at_first), covered(&at_first)), (vec![], Some(&Scope::Nothing)));
+        assert_eq!(known.covered(), some(&["a", "b"]), "the next run is left all of it");
+        let away = known.live(vec![remote("no answer")]);
+        assert_eq!(resources(&away), ["+RemotePod/a/old", "+RemotePod/a/stays", "+RemotePod/b/other"]);
+        assert_eq!(covered(&away), Some(&some(&["a", "b"])));
+        let back = known.live(vec![Event::Put(pod("a/stays")), Event::Covered(some(&["a"]))]);
+        assert_eq!(resources(&back), ["+RemotePod/a/stays", "-RemotePod/a/old"]);
+        assert_eq!(covered(&back), Some(&some(&["a", "b"])), "b still by the former run");
+        let all = known.live(vec![remote("in sync")]);
+        assert_eq!(
+            (resources(&all), covered(&all)),
+            (vec!["-RemotePod/b/other".to_owned()], Some(&some(&["a"])))
+        );
+        assert_eq!((known.covered(), known.resources().count()), (some(&["a"]), 1));
+        assert_eq!(
+            known.live(vec![remote("no answer")]),
+            [remote("no answer")],
+            "what was said in this run stays"
+        );
+    }
+
     #[test]
     fn without_datastore_and_former_run_every_kind_is_unavailable() {
-        let events = LastKnown::new(Vec::new()).stand_in(WATCHED, "gone");
+        let events = LastKnown::new(Vec::new(), Scope::Nothing).stand_in(WATCHED, "gone");
         assert!(events.iter().all(|e| matches!(e, Event::Unavailable { why, .. } if why == "gone")));
     }
 }

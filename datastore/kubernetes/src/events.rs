@@ -1,8 +1,8 @@
 //! Events (`events.k8s.io/v1`): what `kubectl describe` and `kubectl events` show of an object.
 //!
 //! The name of an Event is made of what it says, so that one that is there already is not made again, even by the next
-//! run: it becomes a series, with a count and the time it was last seen. All our objects are without a namespace; the
-//! Events of such are kept in `default`.
+//! run: it becomes a series, with a count and the time it was last seen. It is kept in the namespace of its object; those
+//! of objects without one are kept in `default`.
 
 use http::Method;
 use k8s_openapi::jiff::Timestamp;
@@ -11,16 +11,14 @@ use serde_json::{Value, json};
 
 use crate::server::{Call, Failure, Server};
 
-const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
-
-/// What an Event is about: an object without a namespace.
+/// What an Event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Regarding {
     /// As in `v1` or `corduroy.dev/v1alpha1`.
     pub api_version: String,
     /// Its kind.
     pub kind: String,
-    /// Its name.
+    /// Its name, with its namespace if it has one: `namespace/name`.
     pub name: String,
     /// Its uid.
     pub uid: String,
@@ -43,10 +41,25 @@ pub struct Announcement {
     pub count: u32,
 }
 
+impl Regarding {
+    /// Its namespace, if it is in one, and its bare name.
+    fn place(&self) -> (Option<&str>, &str) {
+        self.name
+            .split_once('/')
+            .map_or((None, self.name.as_str()), |(namespace, name)| (Some(namespace), name))
+    }
+
+    /// Where Events about it are kept.
+    fn keeper(&self) -> &str {
+        self.place().0.unwrap_or("default")
+    }
+}
+
 impl Announcement {
     /// The same for the same words about the same thing by the same speaker.
     fn name(&self) -> String {
-        let Regarding { kind, name, uid, .. } = &self.regarding;
+        let Regarding { kind, uid, .. } = &self.regarding;
+        let (_, name) = self.regarding.place();
         let words = [kind, uid, &self.reason, &self.note, &self.reporter.0, &self.reporter.1];
         let bytes = words.iter().flat_map(|word| word.bytes().chain([0]));
         // FNV-1a
@@ -61,17 +74,22 @@ impl Announcement {
     }
 
     fn body(&self, now: &str) -> Value {
-        let Regarding { api_version, kind, name, uid } = &self.regarding;
+        let Regarding { api_version, kind, uid, .. } = &self.regarding;
+        let (namespace, name) = self.regarding.place();
+        let mut regarding = json!({ "apiVersion": api_version, "kind": kind, "name": name, "uid": uid });
+        if let (Some(namespace), Some(fields)) = (namespace, regarding.as_object_mut()) {
+            fields.insert("namespace".to_owned(), namespace.into());
+        }
         json!({
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": { "name": self.name(), "namespace": "default" },
+            "metadata": { "name": self.name(), "namespace": self.regarding.keeper() },
             "eventTime": now,
             "reportingController": self.reporter.0,
             "reportingInstance": self.reporter.1.chars().take(128).collect::<String>(),
             "action": "Report",
             "reason": self.reason,
-            "regarding": { "apiVersion": api_version, "kind": kind, "name": name, "uid": uid },
+            "regarding": regarding,
             "note": self.note,
             "type": if self.is_warning { "Warning" } else { "Normal" },
         })
@@ -82,11 +100,12 @@ impl Announcement {
 pub(crate) async fn announce(server: &Server, event: &Announcement) -> Result<(), Failure> {
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
     let body = Some(("application/json", event.body(&now)));
-    match server.call::<IgnoredAny>(Call { method: Method::POST, path: EVENTS, body, accept: None }).await {
+    let events = format!("/apis/events.k8s.io/v1/namespaces/{}/events", event.regarding.keeper());
+    match server.call::<IgnoredAny>(Call { method: Method::POST, path: &events, body, accept: None }).await {
         Err(Failure::Answer { code: 409, .. }) => {}
         result => return result.map(|_| ()),
     }
-    let path = format!("{EVENTS}/{}", event.name());
+    let path = format!("{events}/{}", event.name());
     let series = json!({ "series": { "count": event.count.max(2), "lastObservedTime": now } });
     let body = Some(("application/merge-patch+json", series));
     server
@@ -110,6 +129,22 @@ mod tests {
             note: note.into(),
             count: 1,
         }
+    }
+
+    #[test]
+    fn an_event_is_kept_where_its_object_is() {
+        let body = event("shop/p", "a").body("now");
+        assert_eq!(
+            (&body["metadata"]["namespace"], &body["regarding"]["namespace"]),
+            (&json!("shop"), &json!("shop"))
+        );
+        assert_eq!(body["regarding"]["name"], "p");
+        assert!(body["metadata"]["name"].as_str().unwrap().starts_with("p."), "{body}");
+        let body = event("n1", "a").body("now");
+        assert_eq!(
+            (&body["metadata"]["namespace"], &body["regarding"]["namespace"]),
+            (&json!("default"), &Value::Null)
+        );
     }
 
     #[test]

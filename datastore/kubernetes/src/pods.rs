@@ -231,7 +231,7 @@ impl Others {
         let in_sync = known == Known::InSync;
         watched.known = Some(known);
         if in_sync {
-            self.hold(with(&self.held, part));
+            self.hold(self.held.and(&scope(part)));
         }
         self.tell();
     }
@@ -257,15 +257,8 @@ impl Others {
     }
 }
 
-/// What is held when this part is too.
-fn with(held: &Scope, part: &Part) -> Scope {
-    match (held, part) {
-        (_, None) | (Scope::Everywhere, _) => Scope::Everywhere,
-        (Scope::Nothing, Some(namespace)) => Scope::Namespaces([namespace.clone()].into()),
-        (Scope::Namespaces(some), Some(namespace)) => {
-            Scope::Namespaces(some.iter().chain([namespace]).cloned().collect())
-        }
-    }
+fn scope(part: &Part) -> Scope {
+    part.as_ref().map_or(Scope::Everywhere, |namespace| Scope::Namespaces([namespace.clone()].into()))
 }
 
 /// What is watched for a scope.

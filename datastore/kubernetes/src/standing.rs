@@ -19,7 +19,7 @@ use crate::server::{Call, Failure};
 pub struct Standing {
     /// Its kind.
     pub kind: Kind,
-    /// Its name.
+    /// Its name, `namespace/name` of a kind that has namespaces.
     pub name: String,
     /// `metadata.uid`.
     pub uid: String,
@@ -44,7 +44,8 @@ struct Raw {
 impl Raw {
     fn read(self, kind: Kind) -> Standing {
         let Self { metadata, spec, status } = self;
-        let About { name, uid, generation, resource_version: version, .. } = metadata.clone();
+        let About { uid, generation, resource_version: version, .. } = metadata.clone();
+        let name = metadata.full_name();
         let status = IpPoolStatusSpec::read(&status, &mut Report::default()).unwrap_or_default();
         let words = Custom { metadata, spec }.read(kind);
         Standing { kind, name, uid, generation, words, status, version }

@@ -71,7 +71,8 @@ impl Script {
         let server = Server::over(Client::new(script.clone(), "corduroy"));
         let runtime = tokio::runtime::Handle::current();
         let scope = Scope { namespace: "corduroy".to_owned(), node: Some("a".to_owned()) };
-        let (feeds, definitions, asked) = (Mutex::default(), OnceLock::new(), watch::Sender::default());
+        let (feeds, definitions) = (Mutex::default(), OnceLock::new());
+        let asked = tokio::sync::watch::Sender::default();
         let inner = Inner { server, scope, runtime, feeds, definitions, asked };
         (Kubernetes { inner: Arc::new(inner) }, script)
     }

@@ -160,6 +160,39 @@ fn pools_reservations_settings_and_filters_say_how_they_stand() {
 }
 
 #[test]
+fn a_policy_says_what_is_broken_and_when_its_tier_is_not_there() {
+    let rule = "ingress: [{action: Allow, protocol: Nonsense}]";
+    let all = all(&model(
+        &(three()
+            + &document("Tier", "ops", "order: 5")
+            + &document("GlobalNetworkPolicy", "fine", "tier: ops, selector: has(app)")
+            + &document("GlobalNetworkPolicy", "kube", "tier: kube-baseline")
+            + &document("NetworkPolicy", "lost", "tier: none")
+            + &document("NetworkPolicy", "broken", rule)
+            + &document("GlobalNetworkSet", "s", "nets: [192.0.2.0/24]")
+            + &document("HostEndpoint", "a", "node: a, interfaceName: '*'")
+            + &document("HostEndpoint", "z", "node: z, interfaceName: '*'")),
+    ));
+    for (key, wanted) in [
+        ("Tier/ops", "InForce: "),
+        ("GlobalNetworkPolicy/fine", "InForce: "),
+        ("GlobalNetworkPolicy/kube", "InForce: "),
+        ("NetworkPolicy/default/lost", "NoTier: spec.tier: there is no Tier none; "),
+        ("NetworkPolicy/default/broken", "Invalid: spec.ingress[0].protocol: \"Nonsense\" is not allowed: "),
+        ("GlobalNetworkSet/s", "InForce: "),
+        ("HostEndpoint/a", "InForce: "),
+        ("HostEndpoint/z", "NoNode: spec.node: there is no FabricNode z"),
+    ] {
+        assert!(all[key].starts_with(wanted), "{key}: {}", all[key]);
+    }
+    let broken = &all["NetworkPolicy/default/broken"];
+    assert!(
+        broken.ends_with("until that is mended it denies what it selects, in every direction it has"),
+        "{broken}"
+    );
+}
+
+#[test]
 fn what_our_own_check_refuses_says_so_and_what_holds_instead() {
     let mut model = model(&(three() + &peer("p", "peerIP: 192.0.2.250, asNumber: 65001")));
     for name in ["p", "q"] {

@@ -35,7 +35,7 @@ use crate::known::Known;
 const IN_FORCE: &str = "InForce";
 
 /// The kinds that conditions depend on.
-const NEEDED: [Kind; 8] = [
+const NEEDED: [Kind; 14] = [
     Kind::Secret,
     Kind::BgpFilter,
     Kind::BgpConfiguration,
@@ -44,6 +44,12 @@ const NEEDED: [Kind; 8] = [
     Kind::IpReservation,
     Kind::IpPool,
     Kind::IpamBlock,
+    Kind::Tier,
+    Kind::NetworkSet,
+    Kind::GlobalNetworkSet,
+    Kind::HostEndpoint,
+    Kind::NetworkPolicy,
+    Kind::GlobalNetworkPolicy,
 ];
 
 /// The longest pause between two looks.
@@ -114,6 +120,12 @@ fn depends_on(kind: Kind) -> &'static [Kind] {
         Kind::BgpFilter => &[Kind::BgpFilter, Kind::BgpPeer],
         Kind::BgpConfiguration => &[Kind::BgpConfiguration, Kind::FabricNode, Kind::IpPool],
         Kind::IpReservation => &[Kind::IpReservation, Kind::IpPool],
+        Kind::Tier => &[Kind::Tier],
+        Kind::NetworkSet => &[Kind::NetworkSet],
+        Kind::GlobalNetworkSet => &[Kind::GlobalNetworkSet],
+        Kind::HostEndpoint => &[Kind::HostEndpoint, Kind::FabricNode],
+        Kind::NetworkPolicy => &[Kind::NetworkPolicy, Kind::Tier],
+        Kind::GlobalNetworkPolicy => &[Kind::GlobalNetworkPolicy, Kind::Tier],
         _ => &[Kind::IpPool, Kind::IpamBlock, Kind::FabricNode],
     }
 }

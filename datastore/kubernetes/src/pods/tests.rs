@@ -64,10 +64,10 @@ fn a_few_namespaces_are_watched_each_for_itself_and_many_at_once() {
     assert_eq!(parts(&Scope::Everywhere), BTreeSet::from([None]));
     let mut held = Scope::Nothing;
     for part in parts(&some(2)) {
-        held = with(&held, &part);
+        held = held.and(&scope(&part));
     }
     assert_eq!(held, some(2));
-    assert_eq!(with(&held, &None), Scope::Everywhere);
+    assert_eq!(held.and(&scope(&None)), Scope::Everywhere);
 }
 
 #[test]

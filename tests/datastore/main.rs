@@ -6,4 +6,5 @@ mod etcd;
 mod life;
 mod node;
 mod node_status;
+mod policy;
 mod world;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 /// The kinds with definitions of their own, each with its plural.
-pub(crate) const KINDS: [(Kind, &str); 7] = [
+pub(crate) const KINDS: [(Kind, &str); 13] = [
     (Kind::IpPool, "ippools"),
     (Kind::IpamBlock, "ipamblocks"),
     (Kind::FabricNode, "fabricnodes"),
@@ -21,6 +21,12 @@ pub(crate) const KINDS: [(Kind, &str); 7] = [
     (Kind::BgpPeer, "bgppeers"),
     (Kind::BgpFilter, "bgpfilters"),
     (Kind::IpReservation, "ipreservations"),
+    (Kind::NetworkPolicy, "networkpolicies"),
+    (Kind::GlobalNetworkPolicy, "globalnetworkpolicies"),
+    (Kind::Tier, "tiers"),
+    (Kind::NetworkSet, "networksets"),
+    (Kind::GlobalNetworkSet, "globalnetworksets"),
+    (Kind::HostEndpoint, "hostendpoints"),
 ];
 
 /// Runs a test where a control plane is, with a runtime there.
@@ -57,6 +63,7 @@ pub(crate) fn established(kubectl: &Kubectl) {
 /// A definition that lets everything pass.
 pub(crate) fn permissive(kind: Kind, plural: &str) -> Value {
     let name = kind.name();
+    let scope = if kind.is_namespaced() { "Namespaced" } else { "Cluster" };
     let names = json!({ "kind": name, "plural": plural, "singular": name.to_lowercase() });
     let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
     let version = json!({
@@ -66,7 +73,7 @@ pub(crate) fn permissive(kind: Kind, plural: &str) -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": { "name": format!("{plural}.corduroy.dev") },
-        "spec": { "group": "corduroy.dev", "scope": "Cluster", "names": names, "versions": [version] },
+        "spec": { "group": "corduroy.dev", "scope": scope, "names": names, "versions": [version] },
     })
 }
 

@@ -65,6 +65,26 @@ const GOOD: &[(&str, &str, &str)] = &[
          {setPriority: {value: 4294967295}}]}, {action: Reject}], \
          exportV6: [{action: Accept, cidr: 'fd00::/8', matchOperator: NotIn, prefixLength: {max: 128}}]}",
     ),
+    ("Tier", "ops", "{order: 5.5, defaultAction: Pass}"),
+    ("NetworkSet", "offices", "{nets: [192.0.2.0/24, 'fd00::/64']}"),
+    ("GlobalNetworkSet", "offices", "{nets: []}"),
+    (
+        "HostEndpoint",
+        "a",
+        "{node: a, interfaceName: eth0, expectedIPs: [192.0.2.1], ports: [{name: ssh, protocol: TCP, port: 22}]}",
+    ),
+    (
+        "NetworkPolicy",
+        "front",
+        "{tier: ops, order: 1, selector: app == 'front', types: [Ingress, Egress], ingress: [{action: Allow, \
+         protocol: TCP, source: {selector: has(app), namespaceSelector: has(team), notNets: [10.0.0.0/8]}, \
+         destination: {ports: [80, '81:90', http]}}, {action: Deny, protocol: ICMP, icmp: {type: 8, code: 0}}]}",
+    ),
+    (
+        "GlobalNetworkPolicy",
+        "all",
+        "{namespaceSelector: has(team), applyOnForward: true, egress: [{action: Pass}]}",
+    ),
 ];
 
 /// Resources with one thing wrong: kind, name, spec, the field that must be named.
@@ -303,6 +323,12 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "{exportV4: [{action: Accept, operations: [{addCommunity: {value: red}}]}]}",
         "spec.exportV4[0].operations[0].addCommunity.value",
     ),
+    ("Tier", "ops", "{defaultAction: Allow}", "spec.defaultAction"),
+    ("NetworkSet", "a", "{nets: [192.0.2.1/24]}", "spec.nets[0]"),
+    ("HostEndpoint", "a", "{interfaceName: '*'}", "spec.node"),
+    ("NetworkPolicy", "a", "{types: [Both]}", "spec.types[0]"),
+    ("NetworkPolicy", "a", "{ingress: [{action: Reject}]}", "spec.ingress[0].action"),
+    ("GlobalNetworkPolicy", "a", "{egress: [{}]}", "spec.egress[0].action"),
 ];
 
 /// Changes that are refused: name, the spec as it is, as it is to be, the field that must be named.

@@ -59,6 +59,24 @@ const RIGHTS: &[(&str, Breaks)] = &[
     ("watch ippools", Kind("IPPool")),
     ("list ipreservations", Kind("IPReservation")),
     ("watch ipreservations", Kind("IPReservation")),
+    ("list serviceaccounts", Kind("ServiceAccount")),
+    ("watch serviceaccounts", Kind("ServiceAccount")),
+    ("list networkpolicies.networking.k8s.io", Kind("NetworkPolicy.networking.k8s.io")),
+    ("watch networkpolicies.networking.k8s.io", Kind("NetworkPolicy.networking.k8s.io")),
+    ("list clusternetworkpolicies", Kind("ClusterNetworkPolicy")),
+    ("watch clusternetworkpolicies", Kind("ClusterNetworkPolicy")),
+    ("list globalnetworkpolicies", Kind("GlobalNetworkPolicy")),
+    ("watch globalnetworkpolicies", Kind("GlobalNetworkPolicy")),
+    ("list globalnetworksets", Kind("GlobalNetworkSet")),
+    ("watch globalnetworksets", Kind("GlobalNetworkSet")),
+    ("list hostendpoints", Kind("HostEndpoint")),
+    ("watch hostendpoints", Kind("HostEndpoint")),
+    ("list networkpolicies", Kind("NetworkPolicy")),
+    ("watch networkpolicies", Kind("NetworkPolicy")),
+    ("list networksets", Kind("NetworkSet")),
+    ("watch networksets", Kind("NetworkSet")),
+    ("list tiers", Kind("Tier")),
+    ("watch tiers", Kind("Tier")),
     ("list fabricnodes", Kind("FabricNode")),
     ("watch fabricnodes", Kind("FabricNode")),
     ("get fabricnodes", Follow("own FabricNode not written")),
@@ -82,6 +100,12 @@ const RIGHTS: &[(&str, Breaks)] = &[
     ("patch bgppeers/status", Care("status of BGPPeer/")),
     ("patch ippools/status", Care("status of IPPool/")),
     ("patch ipreservations/status", Care("status of IPReservation/")),
+    ("patch globalnetworkpolicies/status", Care("status of GlobalNetworkPolicy/")),
+    ("patch globalnetworksets/status", Care("status of GlobalNetworkSet/")),
+    ("patch hostendpoints/status", Care("status of HostEndpoint/")),
+    ("patch networkpolicies/status", Care("status of NetworkPolicy/")),
+    ("patch networksets/status", Care("status of NetworkSet/")),
+    ("patch tiers/status", Care("status of Tier/")),
     ("get leases", First("this agent can't be the caretaker")),
     ("create leases", First("this agent can't be the caretaker")),
     ("patch leases", First("this agent can't be the caretaker")),
@@ -90,7 +114,7 @@ const RIGHTS: &[(&str, Breaks)] = &[
     ("watch secrets", Kind("Secret")),
 ];
 
-/// One verb on one resource.
+/// One verb on one resource, which has its group where ours is called the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Right {
     verb: String,
@@ -106,14 +130,22 @@ impl fmt::Display for Right {
 impl Right {
     /// The API server's words when it is missing.
     fn denied(&self) -> String {
-        format!("cannot {} resource \"{}\"", self.verb, self.resource)
+        let Self { verb, resource } = self;
+        match resource.split_once('.') {
+            Some((bare, group)) => format!("cannot {verb} resource \"{bare}\" in API group \"{group}\""),
+            // Two kinds are called so; the other one is ours.
+            None if resource == "networkpolicies" => {
+                format!("cannot {verb} resource \"{resource}\" in API group \"corduroy.dev\"")
+            }
+            None => format!("cannot {verb} resource \"{resource}\""),
+        }
     }
 }
 
 /// The name of the Node whose agent lacks it, and of the namespace of its account.
 fn name_of(right: Option<&Right>) -> String {
     right.map_or("n-whole".to_owned(), |right| {
-        format!("n-{}-{}", right.verb, right.resource.replace('/', "-"))
+        format!("n-{}-{}", right.verb, right.resource.replace(['/', '.'], "-"))
     })
 }
 
@@ -146,7 +178,9 @@ impl Roles {
                 {
                     let mut one = rule.clone();
                     (one["verbs"], one["resources"]) = (json!([verb]), json!([resource]));
-                    let right = Right { verb: verb.to_owned(), resource: resource.to_owned() };
+                    let group = words(rule, "apiGroups").next().filter(|group| *group == "networking.k8s.io");
+                    let resource = group.map_or(resource.to_owned(), |group| format!("{resource}.{group}"));
+                    let right = Right { verb: verb.to_owned(), resource };
                     place.push((right, one));
                 }
             }
@@ -192,7 +226,7 @@ fn account(roles: &Roles, name: &str, without: Option<&Right>) -> Vec<Value> {
 }
 
 /// What makes agents need all their rights: addresses of services to announce, of which one is served locally, a
-/// session with a password whose peer is not there.
+/// session with a password whose peer is not there, a policy for service accounts.
 const SETTING: &str = "
 apiVersion: corduroy.dev/v1alpha1
 kind: BGPConfiguration
@@ -210,6 +244,14 @@ apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: default}
 spec: {type: LoadBalancer, externalTrafficPolicy: Local, allocateLoadBalancerNodePorts: false, ports: [{port: 80}]}
+---
+apiVersion: corduroy.dev/v1alpha1
+kind: GlobalNetworkPolicy
+metadata: {name: accounts}
+spec:
+  selector: all()
+  serviceAccountSelector: has(team)
+  ingress: [{action: Allow, source: {selector: has(app), serviceAccounts: {selector: has(team)}}}]
 ---
 apiVersion: v1
 kind: ConfigMap
@@ -251,6 +293,36 @@ apiVersion: corduroy.dev/v1alpha1
 kind: IPReservation
 metadata: {name: fresh}
 spec: {reservedCIDRs: [10.245.0.7/32]}
+---
+apiVersion: corduroy.dev/v1alpha1
+kind: Tier
+metadata: {name: fresh}
+spec: {order: 7}
+---
+apiVersion: corduroy.dev/v1alpha1
+kind: GlobalNetworkPolicy
+metadata: {name: fresh}
+spec: {selector: has(nobody)}
+---
+apiVersion: corduroy.dev/v1alpha1
+kind: GlobalNetworkSet
+metadata: {name: fresh}
+spec: {nets: [198.51.100.0/24]}
+---
+apiVersion: corduroy.dev/v1alpha1
+kind: HostEndpoint
+metadata: {name: fresh}
+spec: {node: nobody, interfaceName: '*'}
+---
+apiVersion: corduroy.dev/v1alpha1
+kind: NetworkPolicy
+metadata: {name: fresh, namespace: default}
+spec: {selector: has(nobody)}
+---
+apiVersion: corduroy.dev/v1alpha1
+kind: NetworkSet
+metadata: {name: fresh, namespace: default}
+spec: {nets: [198.51.100.0/24]}
 ";
 
 /// An agent that lacks a right, or none.
@@ -442,6 +514,8 @@ fn without_any_single_right_of_the_manifest_something_breaks_and_is_said() {
     let all = json!({ "apiVersion": "v1", "kind": "List", "items": accounts.collect::<Vec<_>>() });
     let file = fabric.router().file("accounts.json", &all.to_string());
     kubectl.run(&format!("create -f {}", file.display()));
+    let policies = process::workspace().join("tests/kube/clusternetworkpolicies.yaml");
+    kubectl.run(&format!("apply -f {}", policies.display()));
     kubectl.apply(SETTING);
     let mut cases: Vec<Case> = table
         .into_iter()

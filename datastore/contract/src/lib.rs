@@ -72,6 +72,7 @@ macro_rules! each_demand {
             a_watch_that_was_dropped_has_ended_and_the_next_one_hears_everything
             a_resource_that_cannot_be_used_is_rejected_and_its_last_good_state_stays
             a_secret_is_a_resource_like_any_other
+            a_resource_in_a_namespace_is_known_by_both_names
             what_is_read_carries_the_version_that_a_write_needs
             a_write_on_another_state_than_was_read_is_a_conflict_and_changes_nothing
             what_is_gone_can_be_neither_updated_nor_deleted_but_created_anew

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use corduroy_api::{Event, Key, Kind, Resource, Write, WriteError};
 use corduroy_datastore::Datastore;
 
-use crate::{Backend, at, block, pool, until};
+use crate::{Backend, at, block, pool, resource, until};
 
 /// By a list as by the answer to the write before.
 pub async fn what_is_read_carries_the_version_that_a_write_needs(backend: Backend) {
@@ -14,6 +14,35 @@ pub async fn what_is_read_carries_the_version_that_a_write_needs(backend: Backen
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].metadata().resource_version.as_ref(), Some(&version.0));
     backend.one.write(Write::Update(listed[0].clone())).await.unwrap();
+}
+
+/// By its namespace and its own, from creation to deletion.
+pub async fn a_resource_in_a_namespace_is_known_by_both_names(backend: Backend) {
+    let set = |nets: &str| {
+        let head =
+            "apiVersion: corduroy.dev/v1alpha1\nkind: NetworkSet\nmetadata: {name: s, namespace: default}";
+        resource(&format!("{head}\nspec: {{nets: [{nets}]}}\n"))
+    };
+    let spec = |resource: &Resource| match resource {
+        Resource::Policy(set) => Some(set.spec.clone()),
+        _ => None,
+    };
+    let key = Key::new(Kind::NetworkSet, "default/s");
+    assert_eq!(set("10.1.0.0/16").key(), key);
+    let mut watch = backend.other.watch(&[Kind::NetworkSet]);
+    let version = backend.one.write(Write::Create(set("10.1.0.0/16"))).await.unwrap();
+    let again = backend.one.write(Write::Create(set("10.1.0.0/16"))).await;
+    assert_eq!(again, Err(WriteError::Exists { key: key.clone() }));
+    let version = backend.one.write(Write::Update(at(set("10.2.0.0/16"), &version))).await.unwrap();
+    let wanted = set("10.2.0.0/16");
+    until(&mut watch, "the change", |event| match event {
+        Event::Put(resource) => (resource.key() == key && spec(&resource) == spec(&wanted)).then_some(()),
+        _ => None,
+    })
+    .await;
+    assert_eq!(backend.one.list(Kind::NetworkSet).await.unwrap().len(), 1);
+    backend.one.write(Write::Delete { key: key.clone(), version }).await.unwrap();
+    until(&mut watch, "its end", |event| (event == Event::Gone(key.clone())).then_some(())).await;
 }
 
 /// For updates and deletions; creation of what is there, and updates that name no state.

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use corduroy_api::{Key, Kind, Rejection, Resource, Secret, SecretValue, Why, yaml};
+use corduroy_api::{API_VERSION, Key, Kind, Rejection, Resource, Secret, SecretValue, Why, yaml};
 
 /// The largest file that is read.
 const LARGEST: u64 = 16 << 20;
@@ -72,6 +72,13 @@ fn text_of(text: &str) -> Loaded {
             }
         };
         match Resource::read(&value) {
+            Ok(resource) if !resource.kind().is_ours() => {
+                let why = format!(
+                    "only resources of {API_VERSION} stand in files; this one is read from an API server"
+                );
+                let key = Some(resource.key());
+                out.bad.push(Rejection { key, line: Some(document.first_line()), why: Why::Unreadable(why) });
+            }
             Ok(resource) => {
                 let version = version(&resource);
                 let line = Some(document.first_line());

@@ -117,7 +117,8 @@ impl Files {
 
 /// The file of its own that a resource gets.
 fn file_name(key: &Key) -> String {
-    format!("{}.{}.yaml", key.kind.name().to_lowercase(), key.name)
+    // A namespace has no dot in its name.
+    format!("{}.{}.yaml", key.kind.name().to_lowercase(), key.name.replace('/', "."))
 }
 
 fn usable(document: &yaml::Document<'_>) -> Option<Resource> {

@@ -324,7 +324,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "spec.exportV4[0].operations[0].addCommunity.value",
     ),
     ("Tier", "ops", "{defaultAction: Allow}", "spec.defaultAction"),
-    ("NetworkSet", "a", "{nets: [192.0.2.1/24]}", "spec.nets[0]"),
+    ("NetworkSet", "a", "{nets: [192.0.2.1]}", "spec.nets[0]"),
     ("HostEndpoint", "a", "{interfaceName: '*'}", "spec.node"),
     ("NetworkPolicy", "a", "{types: [Both]}", "spec.types[0]"),
     ("NetworkPolicy", "a", "{ingress: [{action: Reject}]}", "spec.ingress[0].action"),

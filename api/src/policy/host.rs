@@ -53,11 +53,11 @@ raw! {
         /// An interface, or `*` for all; by default the one with an expected address.
         interface_name: String = "interfaceName" => .least(1).most(15),
         /// Addresses.
-        expected_ips: Vec<String> = "expectedIPs",
+        expected_ips: Vec<String> = "expectedIPs" => .most(64).each(|address| address.most(45)),
         /// What ports are called.
-        ports: Vec<NamedPortSpec> = "ports",
+        ports: Vec<NamedPortSpec> = "ports" => .most(256),
         /// Not supported: policies say what an endpoint may do.
-        profiles: Vec<String> = "profiles",
+        profiles: Vec<String> = "profiles" => .most(16).each(|profile| profile.most(253)),
     }
 }
 
@@ -65,7 +65,7 @@ raw! {
     /// An item of `ports`.
     pub struct NamedPortSpec {
         /// What it is called.
-        name: String = "name" => .required(),
+        name: String = "name" => .required().most(63),
         /// TCP, UDP, SCTP.
         protocol: NumberOrText = "protocol" => .required(),
         /// Its number.

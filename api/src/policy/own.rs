@@ -73,13 +73,13 @@ raw! {
         /// Pods of which service accounts.
         service_account_selector: String = "serviceAccountSelector" => .selector(),
         /// Ingress, Egress; by default as the rules tell.
-        types: Vec<String> = "types" => .least(1).most(2).each(|word| word.words(&["Ingress", "Egress"])),
+        types: Vec<String> = "types" => .most(2).each(|word| word.words(&["Ingress", "Egress"])),
         /// What they get.
         ingress: Vec<RuleSpec> = "ingress" => .most(1024),
         /// What they send.
         egress: Vec<RuleSpec> = "egress" => .most(1024),
         /// AssumeNeededOnEveryNode; means nothing here.
-        performance_hints: Vec<String> = "performanceHints",
+        performance_hints: Vec<String> = "performanceHints" => .most(16).each(|hint| hint.most(64)),
     }
 }
 
@@ -97,7 +97,7 @@ raw! {
         /// Pods of which service accounts.
         service_account_selector: String = "serviceAccountSelector" => .selector(),
         /// Ingress, Egress; by default as the rules tell.
-        types: Vec<String> = "types" => .least(1).most(2).each(|word| word.words(&["Ingress", "Egress"])),
+        types: Vec<String> = "types" => .most(2).each(|word| word.words(&["Ingress", "Egress"])),
         /// What they get.
         ingress: Vec<RuleSpec> = "ingress" => .most(1024),
         /// What they send.
@@ -109,7 +109,7 @@ raw! {
         /// Before destinations are translated.
         pre_dnat: bool = "preDNAT",
         /// AssumeNeededOnEveryNode; means nothing here.
-        performance_hints: Vec<String> = "performanceHints",
+        performance_hints: Vec<String> = "performanceHints" => .most(16).each(|hint| hint.most(64)),
     }
 }
 

@@ -142,9 +142,9 @@ raw! {
     /// `source:` and `destination:`.
     pub struct EntitySpec {
         /// CIDRs.
-        nets: Vec<String> = "nets" => .most(256),
+        nets: Vec<String> = "nets" => .most(256).each(|net| net.most(43)),
         /// CIDRs.
-        not_nets: Vec<String> = "notNets" => .most(256),
+        not_nets: Vec<String> = "notNets" => .most(256).each(|net| net.most(43)),
         /// By labels.
         selector: String = "selector" => .selector(),
         /// None with such labels.
@@ -166,7 +166,7 @@ raw! {
     /// `serviceAccounts:`.
     pub struct ServiceAccountsSpec {
         /// By name.
-        names: Vec<String> = "names",
+        names: Vec<String> = "names" => .most(256).each(|name| name.most(253)),
         /// By labels.
         selector: String = "selector" => .selector(),
     }
@@ -176,9 +176,9 @@ raw! {
     /// `services:`.
     pub struct ServiceSpec {
         /// Its name.
-        name: String = "name" => .required(),
+        name: String = "name" => .required().most(253),
         /// Its namespace; the policy's by default.
-        namespace: String = "namespace",
+        namespace: String = "namespace" => .most(253),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use ipnetwork::IpNetwork;
 
+use super::bounded;
 use crate::meta::Metadata;
 use crate::raw::{Raw, raw};
 use crate::report::{Report, Violations};
@@ -29,14 +30,18 @@ raw! {
     /// `spec:` of either.
     pub struct NetworkSetSpec {
         /// CIDRs; a single address has the length 32 or 128.
-        nets: Vec<String> = "nets" => .each(|net| net.cidr()),
+        nets: Vec<String> = "nets" => .most(65_536).each(|net| net.cidr()),
     }
 }
+
+/// More are more than an API server keeps in one object.
+const MOST: usize = 65_536;
 
 fn nets(spec: &Value) -> Result<Vec<IpNetwork>, Violations> {
     let mut report = Report::default();
     let nets = report.within("spec", |r| {
         let list = NetworkSetSpec::read(spec, r)?.nets.unwrap_or_default();
+        bounded("nets", list.len(), MOST, r);
         Some(r.within("nets", |r| {
             list.iter().enumerate().filter_map(|(i, text)| r.prefix(i, Some(text))).collect()
         }))

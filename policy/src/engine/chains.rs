@@ -16,6 +16,7 @@ use corduroy_api::policy::tier::DefaultAction;
 use corduroy_kernel::nft::{Limit, Name, Per, Rule as Kernel};
 
 use super::compile::Line;
+use super::origin::{Origin, RuleRef, cut};
 use super::{Dirty, names};
 use crate::normal::{Action, Direction, PolicyId};
 
@@ -187,15 +188,15 @@ impl Chains {
         self.held.keys()
     }
 
-    /// The rules of a chain.
-    pub(super) fn chain(&self, name: &Name, rules: Rules<'_>) -> Option<Vec<Kernel>> {
+    /// The rules of a chain, each with what it stands for.
+    pub(super) fn chain(&self, name: &Name, rules: Rules<'_>) -> Option<Vec<(Kernel, Origin)>> {
         let held = self.held.get(name)?;
         let at = held.at;
         Some(match &held.what {
             What::Program { tiers, open } => {
-                let jumps = tiers.iter().map(|tier| Kernel::new().jump(tier.clone()));
-                let end = open.then(|| let_pass(Kernel::new(), at).comment("no tier denied it"));
-                jumps.chain(end).collect()
+                let jumps = tiers.iter().map(|tier| (Kernel::new().jump(tier.clone()), self.asking(tier)));
+                let end = open.then(|| (let_pass(Kernel::new(), at), Origin::Undenied));
+                jumps.chain(end).map(said).collect()
             }
             What::Tier(tier) => tier_rules(at, tier, rules),
             What::Policy { id, segment } => {
@@ -207,22 +208,33 @@ impl Chains {
             }
         })
     }
+
+    fn asking(&self, tier: &Name) -> Origin {
+        match self.held.get(tier).map(|held| &held.what) {
+            Some(What::Tier(part)) => {
+                Origin::Tier { name: part.name.clone(), default_action: part.default_action }
+            }
+            _ => Origin::Undenied,
+        }
+    }
 }
 
-fn tier_rules(at: At, tier: &TierPart, rules: Rules<'_>) -> Vec<Kernel> {
+fn tier_rules(at: At, tier: &TierPart, rules: Rules<'_>) -> Vec<(Kernel, Origin)> {
     let mut all = Vec::new();
     for id in &tier.policies {
         let lines = rules(id, at.direction).unwrap_or_default();
         for (i, segment) in segments(lines).enumerate() {
             match segment {
-                Segment::Chain(_) => all.push(Kernel::new().jump(policy_name(at, id, i))),
+                Segment::Chain(_) => {
+                    all.push((Kernel::new().jump(policy_name(at, id, i)), Origin::Policy(id.clone())));
+                }
                 Segment::Inline(run) => all.extend(run.iter().map(|line| rule(line, at, id))),
             }
         }
     }
-    let comment = format!("tier {}, {}: no rule matched", tier.name, at.direction);
     if tier.default_action == DefaultAction::Deny {
-        all.push(Kernel::new().counter().goto(DENIED).comment(&cut(&comment)));
+        let silence = Origin::Silence { tier: tier.name.clone(), direction: at.direction };
+        all.push(said((Kernel::new().counter().goto(DENIED), silence)));
     }
     all
 }
@@ -249,20 +261,22 @@ fn let_pass(rule: Kernel, at: At) -> Kernel {
 /// So much is noted of what a rule that logs matches: enough to see what goes on, too little to drown in.
 const NOTED: Limit = Limit { rate: 10, per: Per::Second, burst: 20 };
 
-fn rule(line: &Line, at: At, id: &PolicyId) -> Kernel {
-    let comment = cut(&format!("{id} {} rule {}", at.direction, line.origin));
+fn rule(line: &Line, at: At, id: &PolicyId) -> (Kernel, Origin) {
+    let origin = RuleRef { policy: id.clone(), direction: at.direction, rule: line.origin };
     let asks = line.asks.clone().counter();
     let rule = match line.action {
         Action::Allow => let_pass(asks, at),
         Action::Deny => asks.goto(DENIED),
         Action::Pass => asks.ret(),
-        Action::Log => asks.limit(NOTED).log(&cut(&format!("{comment}: "))),
+        Action::Log => asks.limit(NOTED).log(&cut(&format!("{origin}: "))),
     };
-    rule.comment(&comment)
+    said((rule, Origin::Rule(origin, line.action)))
 }
 
-/// As much as the kernel takes of a comment or prefix.
-fn cut(text: &str) -> String {
-    const MOST: usize = 127;
-    text.chars().filter(char::is_ascii).take(MOST).collect()
+/// With what it stands for as comment.
+fn said((rule, origin): (Kernel, Origin)) -> (Kernel, Origin) {
+    match origin.comment() {
+        Some(comment) => (rule.comment(&comment), origin),
+        None => (rule, origin),
+    }
 }

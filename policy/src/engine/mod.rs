@@ -17,16 +17,19 @@ mod compile;
 mod index;
 mod join;
 mod names;
+mod origin;
 mod sets;
 mod words;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use corduroy_api::Labels;
 use corduroy_api::policy::own::Reach;
 use corduroy_api::policy::tier::DefaultAction;
-use corduroy_kernel::nft::{self, Name, Rule as Kernel};
+use corduroy_kernel::Packet;
+use corduroy_kernel::nft::{self, Counted, Expr, Name, Rule as Kernel};
 
 use chains::{At, Chains, TierPart, Use};
 use compile::Line;
@@ -35,10 +38,13 @@ use sets::{SetId, Sets};
 use world::{Stored, World};
 
 pub use chains::{DENIED, PASSED, TO_PODS};
+pub use origin::{Count, Origin, RuleRef};
 pub use sets::ServiceEndpoint;
 pub use world::{Class, Endpoint, EndpointKey};
 
 use crate::normal::{Direction, Order, Policy, PolicyId, Tier};
+use crate::trace::{self, Trace};
+use crate::warnings::{self, Warning};
 
 /// Where on a packet's way a program stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -227,7 +233,73 @@ impl Engine {
     /// The rules of a chain, if there is one of this name.
     #[must_use]
     pub fn chain(&self, name: &Name) -> Option<Vec<Kernel>> {
+        let rules = self.written(name)?;
+        Some(rules.into_iter().map(|(rule, _)| rule).collect())
+    }
+
+    /// The rules of a chain, each with what it stands for.
+    pub(crate) fn written(&self, name: &Name) -> Option<Vec<(Kernel, Origin)>> {
         self.chains.chain(name, &|id, direction| self.lines(id, direction))
+    }
+
+    /// What the rules of a chain stand for.
+    #[must_use]
+    pub fn origins(&self, name: &Name) -> Option<Vec<Origin>> {
+        Some(self.written(name)?.into_iter().map(|(_, origin)| origin).collect())
+    }
+
+    /// What the rules of policies have counted, by rule, from what those of the kernel have. What is not counted by a
+    /// rule of the engine's, as it has it now, is left out.
+    #[must_use]
+    pub fn counts(&self, counted: &[Counted]) -> BTreeMap<Origin, Count> {
+        origin::counts(self, counted)
+    }
+
+    /// What becomes of a packet that an endpoint of this node sends, or one gets, or both: which tiers and policies are
+    /// asked and what they say. What is not for policies to say is not in it: the traffic of a node with its own pods
+    /// passes whatever they say, and answers belong to connections.
+    #[must_use]
+    pub fn trace(&self, packet: &Packet) -> Trace {
+        trace::trace(self, packet)
+    }
+
+    /// The endpoints of this node that have an address.
+    pub(crate) fn locals_at(&self, address: IpAddr) -> impl Iterator<Item = &EndpointKey> {
+        self.locals.iter().filter(move |key| {
+            let endpoint = self.world.endpoints.get(*key);
+            endpoint.is_some_and(|endpoint| endpoint.addresses.contains(&address) && !endpoint.absent)
+        })
+    }
+
+    /// The rules that match nothing, or nothing that comes to them, of policies that select an endpoint of this node.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        let active = self.policies.values().filter(|kept| kept.active.is_some());
+        let both = active.flat_map(|kept| Direction::ALL.map(|direction| (&kept.policy, direction)));
+        both.flat_map(|(policy, direction)| {
+            let lines = self.lines(&policy.id, direction).unwrap_or_default();
+            warnings::warnings(policy, direction, &self.matching_nothing(lines))
+        })
+        .collect()
+    }
+
+    /// Of the rules these lines are of, those of which no line can match, since it asks for members of a set that has
+    /// none, and what those sets are of.
+    fn matching_nothing(&self, lines: &[Line]) -> BTreeMap<usize, BTreeSet<String>> {
+        let mut nothing: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+        let mut something = BTreeSet::new();
+        for line in lines {
+            let empty = line.asks.exprs().iter().find_map(|ask| match ask {
+                Expr::InSet(_, set) => self.sets.empty_of(set),
+                _ => None,
+            });
+            match empty {
+                Some(what) => drop(nothing.entry(line.origin).or_default().insert(what)),
+                None => drop(something.insert(line.origin)),
+            }
+        }
+        nothing.retain(|rule, _| !something.contains(rule));
+        nothing
     }
 
     /// A set with all its elements, if there is one of this name.

@@ -474,6 +474,14 @@ impl Sets {
         self.by_name.get(name).map(|(_, part)| part.empty())
     }
 
+    /// What a set is of, if it has no elements.
+    pub(super) fn empty_of(&self, name: &Name) -> Option<String> {
+        let (id, part) = self.by_name.get(name)?;
+        let state = self.states.get(id)?;
+        let empty = !state.counts.keys().any(|member| member.part() == *part);
+        empty.then(|| state.content.to_string())
+    }
+
     /// Is it in the set?
     pub(super) fn has(&self, name: &Name, key: &nft::Key) -> bool {
         let state = self.by_name.get(name).and_then(|(id, part)| Some((self.states.get(id)?, part)));

@@ -1,5 +1,7 @@
 //! What the kernel is to hold, as `nft` writes it.
 
+mod explain;
+
 use std::net::IpAddr;
 
 use corduroy_api::Metadata;

@@ -81,7 +81,7 @@ pub(super) struct Stored {
     pub(super) nets: Box<[IpNet]>,
     pub(super) ports: Box<[(Word, u8, u16)]>,
     pub(super) local: bool,
-    absent: bool,
+    pub(super) absent: bool,
     /// The sets it belongs to, sorted.
     pub(super) sets: Vec<SetId>,
     /// The policies that select it, if it is local.

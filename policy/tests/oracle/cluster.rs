@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use corduroy_api::Labels;
 use corduroy_api::policy::{Judged, cluster, kubernetes, own, tier};
 use corduroy_policy::normal;
-use corduroy_policy::{Endpoint, EndpointKey, Engine, PolicyId, PolicyKind, Tier};
+use corduroy_policy::{Direction, Endpoint, EndpointKey, Engine, PolicyId, PolicyKind, Tier};
 
 /// A policy as it was read.
 #[derive(Clone, Debug)]
@@ -25,6 +25,30 @@ impl Given {
             Self::Global(judged) => (PolicyKind::Global, &judged.policy.metadata),
         };
         PolicyId { name: metadata.name.clone(), kind }
+    }
+
+    /// Without a rule.
+    pub(crate) fn without(mut self, direction: Direction, rule: usize) -> Self {
+        let ingress = direction == Direction::Ingress;
+        let own = |body: &mut own::Body| {
+            let rules = if ingress { &mut body.ingress } else { &mut body.egress };
+            rules.as_mut().unwrap().remove(rule);
+        };
+        match &mut self {
+            Self::Kubernetes(judged) => {
+                let policy = &mut judged.policy;
+                let rules = if ingress { &mut policy.ingress } else { &mut policy.egress };
+                rules.as_mut().unwrap().remove(rule);
+            }
+            Self::Cluster(judged) => {
+                let policy = &mut judged.policy;
+                let rules = if ingress { &mut policy.ingress } else { &mut policy.egress };
+                rules.remove(rule);
+            }
+            Self::Network(judged) => own(&mut judged.policy.body),
+            Self::Global(judged) => own(&mut judged.policy.body),
+        }
+        self
     }
 
     fn normal(&self) -> corduroy_policy::Policy {

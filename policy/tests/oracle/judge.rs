@@ -11,7 +11,8 @@ use corduroy_api::policy::rule::{self, Entity, Namespaces};
 use corduroy_api::policy::tier::DefaultAction;
 use corduroy_api::policy::{Ports, Protocol};
 use corduroy_api::{Labels, Selector};
-use corduroy_policy::{Class, Direction, Endpoint, EndpointKey};
+use corduroy_kernel::Transport;
+use corduroy_policy::{Class, Direction, Endpoint, EndpointKey, PolicyId};
 
 use crate::cluster::{Cluster, Given};
 
@@ -27,40 +28,74 @@ pub(crate) struct Packet {
     pub(crate) icmp_code: u8,
 }
 
+impl Packet {
+    /// As the engine knows it.
+    pub(crate) fn given(&self) -> corduroy_kernel::Packet {
+        let transport = match (self.protocol, self.source) {
+            (1, IpAddr::V4(_)) | (58, IpAddr::V6(_)) => {
+                Transport::Icmp { kind: self.icmp_type, code: self.icmp_code }
+            }
+            (6 | 17 | 132, _) => {
+                Transport::Ports { source: self.source_port, destination: self.destination_port }
+            }
+            _ => Transport::Unknown,
+        };
+        let Self { source, destination, protocol, .. } = *self;
+        corduroy_kernel::Packet { source, destination, protocol, transport }
+    }
+}
+
 /// What a policy says of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Says {
     Allow,
     Deny,
     Pass,
-    Nothing,
+}
+
+/// May it pass, and which rule of which policy says so; none: no rule does.
+pub(crate) struct Decision {
+    pub(crate) allowed: bool,
+    pub(crate) by: Option<(PolicyId, usize)>,
 }
 
 pub(crate) fn passes(cluster: &Cluster, key: &EndpointKey, direction: Direction, packet: &Packet) -> bool {
+    decides(cluster, key, direction, packet).allowed
+}
+
+pub(crate) fn decides(
+    cluster: &Cluster,
+    key: &EndpointKey,
+    direction: Direction,
+    packet: &Packet,
+) -> Decision {
     // Order, name of the tier, what it does at its end; order and name of the policy.
     let mut asked = Vec::new();
     for (id, given) in &cluster.policies {
         if selects(cluster, given, key) && has(given, direction) {
             let (tier, order) = place(given);
             let (tier_order, end) = tier_of(cluster, &tier);
-            asked.push(((tier_order, tier), (order, id.name.clone()), end, given));
+            asked.push(((tier_order, tier), (order, id.clone()), end, given));
         }
     }
     asked.sort_by(|a, b| {
         let tiers = a.0.0.total_cmp(&b.0.0).then_with(|| a.0.1.cmp(&b.0.1));
-        tiers.then_with(|| a.1.0.total_cmp(&b.1.0)).then_with(|| a.1.1.cmp(&b.1.1))
+        tiers.then_with(|| a.1.0.total_cmp(&b.1.0)).then_with(|| a.1.1.name.cmp(&b.1.1.name))
     });
     for tier in asked.chunk_by(|a, b| a.0.1 == b.0.1) {
-        let mut said = tier.iter().map(|(.., given)| says(cluster, given, direction, packet));
-        match said.find(|said| *said != Says::Nothing) {
-            Some(Says::Allow) => return true,
-            Some(Says::Deny) => return false,
-            Some(_) => {}
-            None if tier[0].2 == DefaultAction::Deny => return false,
+        let said = tier.iter().find_map(|(_, (_, id), _, given)| {
+            let (said, rule) = says(cluster, given, direction, packet)?;
+            Some((said, Some((id.clone(), rule))))
+        });
+        match said {
+            Some((Says::Allow, by)) => return Decision { allowed: true, by },
+            Some((Says::Deny, by)) => return Decision { allowed: false, by },
+            Some((Says::Pass, _)) => {}
+            None if tier[0].2 == DefaultAction::Deny => return Decision { allowed: false, by: None },
             None => {}
         }
     }
-    true
+    Decision { allowed: true, by: None }
 }
 
 fn tier_of(cluster: &Cluster, name: &str) -> (f64, DefaultAction) {
@@ -173,12 +208,12 @@ fn has_account(
         && wanted.selector.as_ref().is_none_or(|selector| selector.matches(&labels))
 }
 
-fn says(cluster: &Cluster, given: &Given, direction: Direction, packet: &Packet) -> Says {
+fn says(cluster: &Cluster, given: &Given, direction: Direction, packet: &Packet) -> Option<(Says, usize)> {
     let ingress = direction == Direction::Ingress;
     match given {
-        Given::Kubernetes(judged) if judged.broken.is_some() => Says::Nothing,
-        Given::Network(judged) if judged.broken.is_some() => Says::Deny,
-        Given::Global(judged) if judged.broken.is_some() => Says::Deny,
+        Given::Kubernetes(judged) if judged.broken.is_some() => None,
+        Given::Network(judged) if judged.broken.is_some() => Some((Says::Deny, 0)),
+        Given::Global(judged) if judged.broken.is_some() => Some((Says::Deny, 0)),
         Given::Kubernetes(judged) => {
             let (namespace, _) = judged.policy.metadata.name.split_once('/').unwrap();
             let rules = if ingress { &judged.policy.ingress } else { &judged.policy.egress };
@@ -194,12 +229,12 @@ fn says(cluster: &Cluster, given: &Given, direction: Direction, packet: &Packet)
                         })
                     })
             };
-            if rules.iter().flatten().any(allows) { Says::Allow } else { Says::Nothing }
+            Some((Says::Allow, rules.iter().flatten().position(allows)?))
         }
         Given::Cluster(judged) => {
             let rules = if ingress { &judged.policy.ingress } else { &judged.policy.egress };
-            let mut said = rules.iter().map(|rule| says_cluster(cluster, rule, ingress, packet));
-            said.find(|said| *said != Says::Nothing).unwrap_or(Says::Nothing)
+            let mut said = rules.iter().map(|rule| says_cluster(cluster, rule, ingress, packet)).enumerate();
+            said.find_map(|(i, said)| Some((said?, i)))
         }
         Given::Network(judged) => {
             let (namespace, _) = judged.policy.metadata.name.split_once('/').unwrap();
@@ -247,9 +282,9 @@ fn is_port(cluster: &Cluster, wanted: &Ports, address: IpAddr, port: u16, protoc
     }
 }
 
-fn says_cluster(cluster: &Cluster, rule: &cluster::Rule, ingress: bool, packet: &Packet) -> Says {
+fn says_cluster(cluster: &Cluster, rule: &cluster::Rule, ingress: bool, packet: &Packet) -> Option<Says> {
     if rule.broken.is_some() {
-        return if rule.action == cluster::Action::Accept { Says::Nothing } else { Says::Deny };
+        return (rule.action != cluster::Action::Accept).then_some(Says::Deny);
     }
     let address = if ingress { packet.source } else { packet.destination };
     let who = rule.peers.iter().any(|peer| match peer {
@@ -272,30 +307,42 @@ fn says_cluster(cluster: &Cluster, rule: &cluster::Rule, ingress: bool, packet: 
         })
     });
     match (who && what, rule.action) {
-        (false, _) => Says::Nothing,
-        (_, cluster::Action::Accept) => Says::Allow,
-        (_, cluster::Action::Deny) => Says::Deny,
-        (_, cluster::Action::Pass) => Says::Pass,
+        (false, _) => None,
+        (_, cluster::Action::Accept) => Some(Says::Allow),
+        (_, cluster::Action::Deny) => Some(Says::Deny),
+        (_, cluster::Action::Pass) => Some(Says::Pass),
     }
 }
 
-fn says_own(cluster: &Cluster, body: &Body, namespace: Option<&str>, ingress: bool, packet: &Packet) -> Says {
+fn says_own(
+    cluster: &Cluster,
+    body: &Body,
+    namespace: Option<&str>,
+    ingress: bool,
+    packet: &Packet,
+) -> Option<(Says, usize)> {
     let rules = if ingress { &body.ingress } else { &body.egress };
-    for rule in rules.iter().flatten() {
-        if !matches_own(cluster, rule, namespace, packet) {
+    for (i, rule) in rules.iter().flatten().enumerate() {
+        if !matches_own(cluster, rule, namespace, ingress, packet) {
             continue;
         }
         match rule.action {
-            rule::Action::Allow => return Says::Allow,
-            rule::Action::Deny => return Says::Deny,
-            rule::Action::Pass => return Says::Pass,
+            rule::Action::Allow => return Some((Says::Allow, i)),
+            rule::Action::Deny => return Some((Says::Deny, i)),
+            rule::Action::Pass => return Some((Says::Pass, i)),
             rule::Action::Log => {}
         }
     }
-    Says::Nothing
+    None
 }
 
-fn matches_own(cluster: &Cluster, rule: &rule::Rule, namespace: Option<&str>, packet: &Packet) -> bool {
+fn matches_own(
+    cluster: &Cluster,
+    rule: &rule::Rule,
+    namespace: Option<&str>,
+    ingress: bool,
+    packet: &Packet,
+) -> bool {
     let version = if packet.source.is_ipv4() { 4 } else { 6 };
     let of_protocol =
         rule.protocol.is_none_or(|(negated, protocol)| negated != (protocol.0 == packet.protocol));
@@ -310,23 +357,23 @@ fn matches_own(cluster: &Cluster, rule: &rule::Rule, namespace: Option<&str>, pa
         && of_protocol
         && icmp
         && not_icmp
-        && is_entity(cluster, &rule.source, namespace, (packet.source, packet.source_port), packet.protocol)
-        && is_entity(
-            cluster,
-            &rule.destination,
-            namespace,
-            (packet.destination, packet.destination_port),
-            packet.protocol,
-        )
+        && is_entity(cluster, &rule.source, namespace, &End { ingress, source: true, packet })
+        && is_entity(cluster, &rule.destination, namespace, &End { ingress, source: false, packet })
 }
 
-fn is_entity(
-    cluster: &Cluster,
-    entity: &Entity,
-    namespace: Option<&str>,
-    (address, port): (IpAddr, u16),
-    protocol: u8,
-) -> bool {
+/// An end of a packet's way, asked about by a rule of such a direction.
+struct End<'a> {
+    ingress: bool,
+    source: bool,
+    packet: &'a Packet,
+}
+
+fn is_entity(cluster: &Cluster, entity: &Entity, namespace: Option<&str>, end: &End<'_>) -> bool {
+    let Packet { protocol, .. } = *end.packet;
+    let (address, port) = match end.source {
+        true => (end.packet.source, end.packet.source_port),
+        false => (end.packet.destination, end.packet.destination_port),
+    };
     let nets =
         entity.nets.as_ref().is_none_or(|nets| nets.is_empty() || nets.iter().any(|n| n.contains(address)));
     let not_nets = !entity.not_nets.iter().any(|net| net.contains(address));
@@ -335,7 +382,7 @@ fn is_entity(
         || entity.namespaces != Namespaces::Unsaid
         || (entity.not_selector.is_some() && namespace.is_some());
     let everybody = |address| at(cluster, address).filter(|(key, _)| key.class != Class::Node);
-    let meant = everybody(address).any(|(key, endpoint)| {
+    let is_meant = |(key, endpoint): &(&EndpointKey, &Endpoint)| {
         let there = match (&entity.namespaces, namespace) {
             (Namespaces::Unsaid, Some(own)) => namespace_of(key) == Some(own),
             (Namespaces::Unsaid, None) => true,
@@ -346,12 +393,23 @@ fn is_entity(
         there
             && account.is_none_or(|wanted| has_account(cluster, key, endpoint, wanted))
             && entity.selector.as_ref().is_none_or(|selector| selector.matches(&endpoint.labels))
-    });
+    };
+    let meant = everybody(address).any(|it| is_meant(&it));
     let excluded = entity
         .not_selector
         .as_ref()
         .is_some_and(|selector| everybody(address).any(|(_, endpoint)| selector.matches(&endpoint.labels)));
-    let wanted = |ports: &Vec<Ports>| ports.iter().any(|p| is_port(cluster, p, address, port, protocol));
+    // What a name stands for is said by those who are meant, not by others whose address a network of theirs covers.
+    let named_by = |it: &(&EndpointKey, &Endpoint)| !in_question || end.ingress != end.source || is_meant(it);
+    let wanted = |ports: &Vec<Ports>| {
+        ports.iter().any(|wanted| match wanted {
+            Ports::Range(first, last) => (*first..=*last).contains(&port),
+            Ports::Named(name) => at(cluster, address).filter(named_by).any(|(_, endpoint)| {
+                let called = NamedPort { name: name.clone(), protocol: Protocol(protocol), port };
+                endpoint.ports.contains(&called)
+            }),
+        })
+    };
     nets && not_nets
         && (!in_question || meant)
         && !excluded

@@ -13,7 +13,8 @@ mod kernel;
 mod random;
 
 use cluster::{Change, Cluster};
-use corduroy_policy::{Class, Direction, EndpointKey, Engine, Stage};
+use corduroy_policy::normal::Action;
+use corduroy_policy::{Class, Direction, EndpointKey, Engine, Judgement, Said, Stage, Why};
 use kernel::Kernel;
 use proptest::prelude::*;
 use random::Dice;
@@ -42,6 +43,49 @@ fn agree(cluster: &Cluster, kernel: &Kernel, dice: &mut Dice) -> Result<(), Test
                     cluster.policies,
                     kernel
                 );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Traces packets of all endpoints of this node, and holds what decides them against what the resources say.
+fn explained(cluster: &Cluster, engine: &Engine, dice: &mut Dice) -> Result<(), TestCaseError> {
+    for (key, endpoint) in cluster.endpoints.iter().filter(|(_, it)| it.local && !it.absent) {
+        for direction in Direction::ALL {
+            let Some(packet) = random::packet(cluster, endpoint, direction, dice) else { continue };
+            let trace = engine.trace(&packet.given());
+            let is = |it: &&Judgement| it.endpoint == *key && it.direction == direction;
+            let Some(found) = trace.judgements.iter().find(is) else {
+                prop_assert_eq!(packet.source, packet.destination);
+                continue;
+            };
+            let wanted = judge::decides(cluster, key, direction, &packet);
+            let by = found.steps.last().and_then(|step| match &step.said {
+                Said::Rule(rule, action) if *action != Action::Pass => Some(rule),
+                _ => None,
+            });
+            let by = by.map(|rule| (rule.policy.clone(), rule.rule));
+            prop_assert_eq!((found.allowed, by), (wanted.allowed, wanted.by), "{:?} {}", packet, trace);
+        }
+    }
+    Ok(())
+}
+
+/// Takes out the rules that are said to be for nothing, each by itself. What becomes of packets is to stay the same.
+fn for_nothing(cluster: &Cluster, engine: &Engine, dice: &mut Dice) -> Result<(), TestCaseError> {
+    for warning in engine.warnings() {
+        let rule = &warning.rule;
+        let given = &cluster.policies[&rule.policy];
+        let mut without = cluster.clone();
+        without.policies.insert(rule.policy.clone(), given.clone().without(rule.direction, rule.rule));
+        for (key, endpoint) in cluster.endpoints.iter().filter(|(_, it)| it.local) {
+            for _ in 0..PACKETS {
+                let Some(packet) = random::packet(cluster, endpoint, rule.direction, dice) else { continue };
+                let (with, without) = (cluster, &without);
+                let found = judge::passes(without, key, rule.direction, &packet);
+                let wanted = judge::passes(with, key, rule.direction, &packet);
+                prop_assert_eq!(found, wanted, "{:?} {} {:#?}", packet, warning, given);
             }
         }
     }
@@ -114,6 +158,21 @@ proptest! {
     }
 
     #[test]
+    fn a_trace_names_the_rule_that_decides_and_a_rule_for_nothing_decides_nothing(
+        seeds in proptest::collection::vec(any::<u64>(), 1..40),
+        seed in any::<u64>(),
+    ) {
+        let mut cluster = Cluster::start();
+        changes(&seeds).iter().for_each(|change| cluster.apply(change));
+        let engine = told_at_once(&cluster, false);
+        let mut dice = Dice(seed);
+        for _ in 0..PACKETS / 4 {
+            explained(&cluster, &engine, &mut dice)?;
+        }
+        for_nothing(&cluster, &engine, &mut dice)?;
+    }
+
+    #[test]
     fn who_was_told_of_changes_one_by_one_holds_what_who_was_told_at_once_does(
         seeds in proptest::collection::vec(any::<u64>(), 1..40),
         stops in any::<u64>(),
@@ -156,12 +215,20 @@ proptest! {
 #[test]
 fn the_random_packets_and_policies_meet_often_enough_to_mean_something() {
     let (mut allowed, mut denied, mut judged) = (0, 0, 0);
+    let (mut decided, mut shadowed, mut nothing) = (0, 0, 0);
     for seed in 0..60u64 {
         let mut cluster = Cluster::start();
         for change in changes(&(0..30).map(|n| seed * 1_000 + n).collect::<Vec<_>>()) {
             cluster.apply(&change);
         }
-        let kernel = Kernel::of(&told_at_once(&cluster, false));
+        let engine = told_at_once(&cluster, false);
+        for warning in engine.warnings() {
+            match warning.why {
+                Why::Shadowed(_) => shadowed += 1,
+                Why::SelectsNothing(_) => nothing += 1,
+            }
+        }
+        let kernel = Kernel::of(&engine);
         let mut dice = Dice(seed);
         for (key, endpoint) in
             cluster.endpoints.iter().filter(|(key, it)| it.local && key.class == Class::Pod)
@@ -169,6 +236,7 @@ fn the_random_packets_and_policies_meet_often_enough_to_mean_something() {
             for direction in Direction::ALL {
                 let Some(packet) = random::packet(&cluster, endpoint, direction, &mut dice) else { continue };
                 judged += usize::from(kernel.has_program(key, Stage::Own, direction));
+                decided += usize::from(judge::decides(&cluster, key, direction, &packet).by.is_some());
                 match judge::passes(&cluster, key, direction, &packet) {
                     true => allowed += 1,
                     false => denied += 1,
@@ -177,4 +245,5 @@ fn the_random_packets_and_policies_meet_often_enough_to_mean_something() {
         }
     }
     assert!(allowed > 50 && denied > 50 && judged > 100, "{allowed} {denied} {judged}");
+    assert!(decided > 50 && shadowed > 50 && nothing > 50, "{decided} {shadowed} {nothing}");
 }

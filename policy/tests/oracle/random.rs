@@ -244,7 +244,14 @@ fn kubernetes(dice: &mut Dice) -> Given {
             let ports = if dice.below(3) == 0 { String::new() } else { dice.some(3, port) };
             format!("{{{side}: [{peers}], ports: [{ports}]}}")
         };
-        if dice.below(5) == 0 { String::new() } else { dice.some(2, rule) }
+        match dice.below(5) {
+            0 => String::new(),
+            1 => {
+                let some = dice.some(2, rule);
+                format!("{some}, {some}")
+            }
+            _ => dice.some(2, rule),
+        }
     };
     let (ingress, egress) = (rules("from", dice), rules("to", dice));
     let types = dice.of(&["", "policyTypes: [Ingress], ", "policyTypes: [Egress], "]);
@@ -318,8 +325,24 @@ fn entity(dice: &mut Dice, ports: bool) -> String {
     format!("{{{}}}", parts.join(", "))
 }
 
-fn own_rule(dice: &mut Dice) -> String {
-    let action = dice.of(&["Allow", "Allow", "Deny", "Pass", "Log"]);
+/// Up to three rules. Some look at what one before them looked at, some at everything.
+fn own_rules(dice: &mut Dice) -> String {
+    let mut asked: Vec<String> = Vec::new();
+    let mut rules = Vec::new();
+    for _ in 0..=dice.below(3) {
+        let action = dice.of(&["Allow", "Allow", "Deny", "Pass", "Log"]);
+        let asks = match (dice.below(8), asked.is_empty()) {
+            (0 | 1, false) => asked[dice.below(asked.len())].clone(),
+            (2, _) => String::new(),
+            _ => own_asks(dice),
+        };
+        rules.push(format!("{{action: {action}{asks}}}"));
+        asked.push(asks);
+    }
+    rules.join(", ")
+}
+
+fn own_asks(dice: &mut Dice) -> String {
     let (protocol, ports) = match dice.below(9) {
         0 => ("protocol: UDP, ", true),
         1 => ("notProtocol: TCP, ", false),
@@ -332,7 +355,7 @@ fn own_rule(dice: &mut Dice) -> String {
         _ => ("protocol: TCP, ", true),
     };
     let (source, destination) = (entity(dice, ports), entity(dice, ports));
-    format!("{{action: {action}, {protocol}source: {source}, destination: {destination}}}")
+    format!(", {protocol}source: {source}, destination: {destination}")
 }
 
 /// What both of our kinds have.
@@ -342,7 +365,7 @@ fn body(dice: &mut Dice) -> String {
     let selector = dice.of(&SELECTORS);
     let types = dice.of(&["", "types: [Ingress], ", "types: [Ingress, Egress], "]);
     let account = dice.of(&["", "", "", "serviceAccountSelector: \"role == 'x'\", "]);
-    let mut rules = || if dice.below(4) == 0 { String::new() } else { dice.some(3, own_rule) };
+    let mut rules = || if dice.below(4) == 0 { String::new() } else { own_rules(dice) };
     let (ingress, egress) = (rules(), rules());
     format!("{tier}{order}{types}{account}selector: \"{selector}\", ingress: [{ingress}], egress: [{egress}]")
 }

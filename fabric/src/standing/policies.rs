@@ -64,7 +64,7 @@ pub(crate) fn problems(model: &Model) -> Vec<Problem> {
             let rules = judged.policy.ingress.iter().chain(&judged.policy.egress);
             let broken = rules.filter_map(|rule| rule.broken.as_ref()).flat_map(|v| &v.0);
             broken.for_each(|invalid| {
-                note(invalid, "a rule to accept matches nothing then, another one denies all")
+                note(invalid, "a rule to accept matches nothing then, another one denies all");
             });
         }
     }

@@ -192,7 +192,7 @@ fn of_overlapping_pools_only_the_outer_one_is_in_an_interval_set() {
 }
 
 /// The chains of the table, in the words of `nft`.
-fn drawn(known: &Known) -> impl Fn(&str) -> Vec<String> {
+fn drawn(known: &Known) -> impl Fn(&str) -> Vec<String> + use<> {
     let mut table = corduroy_kernel::nft::Table::default();
     for name in nft::SETS {
         table.sets.insert(name.into(), nft::set(known, &name.into()).unwrap());

@@ -13,5 +13,6 @@ mod cordctl;
 mod fabric;
 mod moves;
 mod peering;
+mod policy;
 mod rights;
 mod services;

@@ -88,19 +88,8 @@ fn the_agents_are_upgraded(world: &Workload) {
 }
 
 fn an_agent_is_killed(world: &Workload) {
-    kill_agent(world.cluster.node("n2"));
+    corduroy::kill_agent(world.cluster.node("n2"));
     a_new_pod_is_served(world, "n2");
-}
-
-/// Waits until another runs.
-#[track_caller]
-fn kill_agent(node: &Machine) {
-    let before = node.processes("corduroy-agent").unwrap();
-    node.kill("corduroy-agent");
-    eventually(PATIENCE, || match node.processes("corduroy-agent")? {
-        now if now != before => Ok(()),
-        now => Err(format!("still {now:?}")),
-    });
 }
 
 /// A pod asks another node again and again, whatever the API server does.
@@ -139,7 +128,7 @@ fn the_api_server_goes_away(world: &mut Workload, server: &Pod, traffic: &Traffi
     };
     node.static_pod("first", Some(&asking("first", &target)));
     eventually(PATIENCE, || answered("first"));
-    kill_agent(node);
+    corduroy::kill_agent(node);
     eventually(PATIENCE, || {
         let log = node.pod_logs("agent");
         let said = log.contains("going by the Node of the former run");

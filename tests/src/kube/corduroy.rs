@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::cluster::Cluster;
-use crate::process;
+use super::{Machine, PATIENCE};
+use crate::{eventually, process};
 
 /// Across the racks in VXLAN, with a pool for the other family beside the overlay's.
 const POOL: &str = "
@@ -58,6 +59,17 @@ pub fn uninstall(cluster: &Cluster, tag: &str) {
     kubectl.run(&format!("delete -k {}", clean.display()));
     let overlay = self::overlay(cluster, "overlays/cross-subnet-vxlan", tag, POOL);
     kubectl.run(&format!("delete -k {} --ignore-not-found", overlay.display()));
+}
+
+/// `kill -9` of the agent of a node. Returns when another runs.
+#[track_caller]
+pub fn kill_agent(node: &Machine) {
+    let before = node.processes(PROGRAMS[0]).unwrap_or_default();
+    node.kill(PROGRAMS[0]);
+    eventually(PATIENCE, || match node.processes(PROGRAMS[0])? {
+        now if now != before => Ok(()),
+        now => Err(format!("still {now:?}")),
+    });
 }
 
 /// A kustomization upon one of ours, with another tag and, if wanted, more resources.

@@ -78,10 +78,21 @@ impl Kubectl {
     /// # Errors
     /// What kubectl said.
     pub fn try_apply(&self, manifest: &str) -> Result<String, String> {
+        self.call(&["apply", "-f", &self.file(manifest)])
+    }
+
+    /// `kubectl delete` of what a manifest names, as far as it is there.
+    ///
+    /// # Errors
+    /// What kubectl said.
+    pub fn delete(&self, manifest: &str) -> Result<String, String> {
+        self.call(&["delete", "--ignore-not-found", "-f", &self.file(manifest)])
+    }
+
+    #[track_caller]
+    fn file(&self, manifest: &str) -> String {
         let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let file = self.host.file(&format!("manifest-{n}.yaml"), manifest);
-        let file = file.display().to_string();
-        self.call(&["apply", "-f", &file])
+        self.host.file(&format!("manifest-{n}.yaml"), manifest).display().to_string()
     }
 
     /// Runs a shell script in a pod of the default namespace and returns what it says.

@@ -1,7 +1,7 @@
 //! ICMP and ICMPv6 echo messages (RFC 792, RFC 4443) on a raw socket.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -28,6 +28,14 @@ impl Echoes {
         self.socket.set_read_timeout(Some(time))
     }
 
+    pub(super) fn do_not_wait(&self) -> std::io::Result<()> {
+        self.socket.set_nonblocking(true)
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
     pub(super) fn send(&self, sequence: u32) -> std::io::Result<()> {
         let mut message = [0_u8; 56];
         let kind = if self.v6 { 128 } else { 8 };
@@ -47,9 +55,17 @@ impl Echoes {
 
     /// The sequence number of the next reply of ours, `None` when nothing or something else came.
     pub(super) fn receive(&self) -> Option<u32> {
+        self.try_receive().ok().flatten()
+    }
+
+    /// The same, and what the socket said when it has nothing.
+    pub(super) fn try_receive(&self) -> std::io::Result<Option<u32>> {
         let mut buffer = [0_u8; 256];
-        let len = self.socket.recv(&mut buffer).ok()?;
-        let packet = buffer.get(..len)?;
+        let len = self.socket.recv(&mut buffer)?;
+        Ok(buffer.get(..len).and_then(|packet| self.reply(packet)))
+    }
+
+    fn reply(&self, packet: &[u8]) -> Option<u32> {
         // A raw IPv4 socket hands over the IP header too.
         let skip = if self.v6 { 0 } else { usize::from(*packet.first()? & 0xf) * 4 };
         let message = packet.get(skip..)?;

@@ -2,13 +2,18 @@
 //!
 //! [`Ping`] sends ICMP echoes at a steady pace and keeps a log of every sequence number, so that "nothing was lost"
 //! is a fact about a log. [`Echo`] answers TCP and UDP with the source address it saw, so that "without NAT" is one
-//! too. [`Stream`] is a TCP connection that stays open.
+//! too. [`Stream`] is a TCP connection that stays open. [`sweep`] asks crowds of [`Servers`] all at once, and tells
+//! silence from refusal.
 
 mod echo;
 mod icmp;
 mod ping;
+mod servers;
 mod stream;
+mod sweep;
 
 pub use echo::{Echo, Protocol, seen_over};
 pub use ping::{Ping, Report};
+pub use servers::{Listening, Servers};
 pub use stream::Stream;
+pub use sweep::{Answer, Question, Transport, sweep};

@@ -1,6 +1,6 @@
-//! A steady ping with a log.
+//! A steady ping, or a steady flow of datagrams, with a log.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use super::icmp::Echoes;
 use crate::{Namespace, eventually, topology};
 
-/// Sends an echo request every interval from a namespace to an address until it is stopped.
+/// Sends an echo request every interval from a namespace to an address until it is stopped; or a datagram to one of the
+/// [`super::Servers`], from one port of its own all the time.
 #[derive(Debug)]
 pub struct Ping {
     title: String,
@@ -56,7 +57,26 @@ impl Ping {
         let id = ID.fetch_add(1, Ordering::Relaxed);
         let title = format!("ping {target} from {label}");
         let socket = topology::enter(path, || Echoes::open(address, id));
-        let socket = Arc::new(socket.unwrap_or_else(|e| panic!("{title}: {e}")));
+        let socket = socket.unwrap_or_else(|e| panic!("{title}: {e}"));
+        Self::run(title, Socket::Icmp(socket), interval)
+    }
+
+    /// Starts sending datagrams to `target` from inside the network namespace at `path`, which is called `label`.
+    #[track_caller]
+    #[must_use]
+    pub fn datagrams(path: &Path, label: &str, target: SocketAddr, interval: Duration) -> Self {
+        let title = format!("datagrams to {target} from {label}");
+        let any = if target.is_ipv6() { IpAddr::from([0_u16; 8]) } else { IpAddr::from([0_u8; 4]) };
+        let socket = topology::enter(path, || {
+            let socket = UdpSocket::bind((any, 0))?;
+            socket.connect(target).map(|()| socket)
+        });
+        let socket = socket.unwrap_or_else(|e| panic!("{title}: {e}"));
+        Self::run(title, Socket::Udp(socket), interval)
+    }
+
+    fn run(title: String, socket: Socket, interval: Duration) -> Self {
+        let socket = Arc::new(socket);
         let shared = Arc::new(Shared::default());
         let receiver = std::thread::spawn({
             let (socket, shared) = (Arc::clone(&socket), Arc::clone(&shared));
@@ -73,6 +93,13 @@ impl Ping {
     #[must_use]
     pub fn sent(&self) -> u32 {
         self.shared.sent.load(Ordering::SeqCst)
+    }
+
+    /// The latest packet that was answered.
+    #[must_use]
+    pub fn answered(&self) -> Option<u32> {
+        let answered = self.shared.answered.lock().unwrap_or_else(|e| e.into_inner());
+        answered.iter().rposition(|came| *came).and_then(|sequence| u32::try_from(sequence).ok())
     }
 
     /// Waits until the path works *now*: a packet sent after this call has come back.
@@ -129,7 +156,42 @@ impl Drop for Ping {
     }
 }
 
-fn send(socket: &Echoes, shared: &Shared, interval: Duration) {
+/// What numbers go out and come back by.
+enum Socket {
+    Icmp(Echoes),
+    Udp(UdpSocket),
+}
+
+impl Socket {
+    fn wait_at_most(&self, time: Duration) -> std::io::Result<()> {
+        match self {
+            Self::Icmp(echoes) => echoes.wait_at_most(time),
+            Self::Udp(socket) => socket.set_read_timeout(Some(time)),
+        }
+    }
+
+    fn send(&self, sequence: u32) -> std::io::Result<()> {
+        match self {
+            Self::Icmp(echoes) => echoes.send(sequence),
+            Self::Udp(socket) => socket.send(&sequence.to_be_bytes()).map(drop),
+        }
+    }
+
+    /// The number of the next answer, `None` when nothing or something else came.
+    fn receive(&self) -> Option<u32> {
+        match self {
+            Self::Icmp(echoes) => echoes.receive(),
+            Self::Udp(socket) => {
+                let mut buffer = [0_u8; 128];
+                let len = socket.recv(&mut buffer).ok()?;
+                // The server's name stands before it.
+                buffer.get(..len)?.last_chunk().copied().map(u32::from_be_bytes)
+            }
+        }
+    }
+}
+
+fn send(socket: &Socket, shared: &Shared, interval: Duration) {
     let mut next = Instant::now();
     for sequence in 0.. {
         if shared.stop.load(Ordering::SeqCst) {
@@ -151,7 +213,7 @@ fn send(socket: &Echoes, shared: &Shared, interval: Duration) {
     }
 }
 
-fn receive(socket: &Echoes, shared: &Shared) {
+fn receive(socket: &Socket, shared: &Shared) {
     // So that `stop` is looked at when nothing comes.
     let _ = socket.wait_at_most(Duration::from_millis(50));
     while !shared.stop.load(Ordering::SeqCst) {

@@ -61,6 +61,12 @@ impl Stream {
         Self { shared, threads }
     }
 
+    /// How many numbers have come back.
+    #[must_use]
+    pub fn back(&self) -> u32 {
+        self.shared.back.load(Ordering::SeqCst)
+    }
+
     /// Waits until a number that was sent after this call has come back over the same connection, and with it all that
     /// were sent before.
     #[track_caller]

@@ -1,0 +1,178 @@
+//! Connections that live while policies change, and connections by the ports of nodes.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use corduroy_tests::eventually;
+use corduroy_tests::probe::{Answer, Ping, Question, Stream, Transport, sweep};
+
+use super::scene::NODE_PORTS;
+use super::world::World;
+
+const PACE: Duration = Duration::from_millis(10);
+/// For one packet to come back on a machine that is busy.
+const BACK: Duration = Duration::from_secs(30);
+/// How often policies change beside connections that they allow.
+const CHANGES: usize = 6;
+
+/// What runs between two parties all the time, in both families: connections, flows of datagrams, pings.
+pub(super) struct Talk {
+    title: String,
+    streams: Vec<Stream>,
+    flows: Vec<Ping>,
+}
+
+impl Talk {
+    #[track_caller]
+    pub(super) fn start(world: &World, from: &str, to: &str) -> Self {
+        static PORT: AtomicU16 = AtomicU16::new(7100);
+        let (from, to) = (world.scene.party(from), world.scene.party(to));
+        let (mut streams, mut flows) = (Vec::new(), Vec::new());
+        for address in to.addresses {
+            let port = PORT.fetch_add(1, Ordering::Relaxed);
+            streams.push(Stream::open(&from.netns, &to.netns, SocketAddr::new(address, port)));
+            flows.push(Ping::datagrams(&from.netns, &from.name, SocketAddr::new(address, 80), PACE));
+            flows.push(Ping::start_in(&from.netns, &from.name, &address.to_string(), PACE));
+        }
+        Self { title: format!("{} -> {}", from.name, to.name), streams, flows }
+    }
+
+    /// Nothing was lost up to now, and it still flows.
+    #[track_caller]
+    pub(super) fn goes_on(&self, through: &str) {
+        for flow in &self.flows {
+            flow.report(BACK).expect_no_loss(&format!("{}, {through}", self.title));
+        }
+        self.streams.iter().for_each(|stream| stream.marker(BACK));
+    }
+
+    fn back(&self) -> (Vec<u32>, Vec<Option<u32>>) {
+        (self.streams.iter().map(Stream::back).collect(), self.flows.iter().map(Ping::answered).collect())
+    }
+
+    /// Nothing comes back any more, while `clock` goes on.
+    #[track_caller]
+    fn is_cut(&self, clock: &Self) {
+        eventually(BACK, || {
+            let before = self.back();
+            for _ in 0..10 {
+                clock.streams.iter().for_each(|stream| stream.marker(BACK));
+            }
+            match self.back() {
+                now if now == before => Ok(()),
+                now => Err(format!("{} goes on: {before:?}, then {now:?}", self.title)),
+            }
+        });
+    }
+}
+
+#[test]
+fn a_policy_that_starts_to_deny_cuts_connections_and_flows_and_no_others() {
+    let shared = World::shared();
+    let world = shared.turn();
+    world.becomes("").unwrap();
+    let talk = |pairs: &[(&str, &str)]| -> Vec<Talk> {
+        pairs.iter().map(|(from, to)| Talk::start(&world, from, to)).collect()
+    };
+    // On one node and on two, in a rack and between racks.
+    let to_be_cut = talk(&[("z/a", "x/a"), ("v/a", "x/a"), ("v/c", "x/a")]);
+    let others = talk(&[("x/b", "x/a"), ("x/c", "x/a"), ("x/a", "v/c"), ("v/a", "x/b")]);
+    to_be_cut.iter().chain(&others).for_each(|talk| talk.goes_on("the beginning"));
+
+    let ingress = "np x/p {podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{podSelector: {}}]}]}";
+    world.apply(ingress);
+    world.becomes("deny * -> x/a\n allow x/* -> x/a").unwrap();
+    to_be_cut.iter().for_each(|talk| talk.is_cut(&others[0]));
+    others.iter().for_each(|talk| talk.goes_on("a policy that cuts others"));
+    drop(to_be_cut);
+
+    let egress = "np x/q {podSelector: {matchLabels: {pod: a}}, policyTypes: [Egress], egress: [
+                          {to: [{namespaceSelector: {matchLabels: {ns: z}}}]}]}";
+    let kept = talk(&[("x/a", "z/c"), ("x/a", "z/a")]);
+    world.apply(egress);
+    world.becomes("deny * -> x/a\n allow x/* -> x/a\n deny x/a -> *\n allow x/a -> z/*").unwrap();
+    others[2].is_cut(&others[0]);
+    for talk in [&others[0], &others[1], &others[3], &kept[0], &kept[1]] {
+        talk.goes_on("a policy for the other way");
+    }
+
+    // Programs are made anew, and what they allow goes on.
+    for n in 0..CHANGES {
+        let port = 8000 + n;
+        let more = format!(
+            "np x/p {{podSelector: {{matchLabels: {{pod: a}}}}, ingress: [{{from: [{{podSelector: {{}}}}]}},
+             {{ports: [{{port: {port}}}]}}]}}
+             np x/r{n} {{podSelector: {{}}, policyTypes: [Egress, Ingress], ingress: [{{}}], egress: [{{}}]}}"
+        );
+        world.apply(&more);
+        world.becomes("deny * -> x/a\n allow * -> x/a\n deny x/a -> *\n allow x/a -> *").unwrap();
+        world.delete(&format!("np x/r{n} {{}}"));
+        world.becomes("deny * -> x/a\n allow x/* -> x/a\n deny x/a -> *\n allow x/a -> z/*").unwrap();
+    }
+    for talk in [&others[0], &others[1], &others[3], &kept[0], &kept[1]] {
+        talk.goes_on("policies that come and go");
+    }
+    drop((others, kept));
+    world.delete(ingress);
+    world.delete(egress);
+    world.becomes("").unwrap();
+}
+
+/// Whether x/a answers an outsider by a port of a node, in both families.
+fn by_node_port(world: &World, from: &str, node: &str, port: u16, awaited: bool) -> Result<(), String> {
+    let (from, node) = (world.scene.party(from), world.scene.party(node));
+    let question =
+        |target| Question { netns: from.netns.clone(), target, over: Transport::Tcp(port), awaited };
+    let answers = sweep(&node.addresses.map(question), Duration::from_secs(3));
+    let expected = if awaited { Answer::From("x/a".to_owned()) } else { Answer::Silence };
+    if answers.iter().all(|answer| *answer == expected) {
+        Ok(())
+    } else {
+        Err(format!("{} at {}, {port}: {answers:?} instead of {expected:?}", from.name, node.name))
+    }
+}
+
+#[test]
+fn ports_of_nodes_lead_whom_a_policy_lets_in_to_a_pod_and_nobody_else() {
+    let [anywhere, local] = NODE_PORTS;
+    let shared = World::shared();
+    let world = shared.turn();
+    let all = |table: &[(&str, &str, u16, bool)]| {
+        let mut all = table.iter();
+        all.try_for_each(|(from, node, port, awaited)| by_node_port(&world, from, node, *port, *awaited))
+    };
+    eventually(BACK, || {
+        all(&[
+            ("out", "n1", anywhere, true),
+            ("out", "n2", anywhere, true),
+            ("out", "n3", anywhere, true),
+            ("out", "n1", local, true),
+            ("far", "n1", local, true),
+        ])
+    });
+    let only_out =
+        "np x/p {podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{ipBlock: {cidr: $4(out)/32}},
+                            {ipBlock: {cidr: '$6(out)/128'}}]}]}";
+    world.apply(only_out);
+    world.becomes("deny * -> x/a\n allow out -> x/a").unwrap();
+    // At the pod's own node the sender is still who he is. Another node stands before him with its own address.
+    let expected = [
+        ("out", "n1", anywhere, true),
+        ("out", "n1", local, true),
+        ("far", "n1", anywhere, false),
+        ("far", "n1", local, false),
+        ("out", "n2", anywhere, false),
+        ("out", "n3", anywhere, false),
+    ];
+    eventually(BACK, || all(&expected));
+    all(&expected).unwrap();
+    let nobody = "np x/p {podSelector: {matchLabels: {pod: a}}, policyTypes: [Ingress]}";
+    world.apply(nobody);
+    let expected = ["n1", "n2", "n3"].map(|node| ("out", node, anywhere, false));
+    world.becomes("deny * -> x/a").unwrap();
+    eventually(BACK, || all(&expected));
+    all(&expected).unwrap();
+    world.delete(nobody);
+    eventually(BACK, || all(&[("far", "n1", local, true), ("out", "n2", anywhere, true)]));
+}

@@ -1,11 +1,12 @@
 //! NetworkPolicy of Kubernetes: blocks of addresses, inside and outside of the cluster, in both families.
 
-use super::language::{Case, case};
+use super::language::{Trial, case};
 
-pub(super) const CASES: &[Case] = &[
+pub(super) const CASES: &[Trial] = &[
     case(
         "a block lets in one address of the outside",
-        "np x/p {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: $4(out)/32}}, {ipBlock: {cidr: '$6(out)/128'}}]}]}",
+        "np x/p {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: $4(out)/32}},
+                 {ipBlock: {cidr: '$6(out)/128'}}]}]}",
         "deny * -> x/*
          allow out -> x/*",
     ),

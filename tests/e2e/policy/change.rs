@@ -1,14 +1,13 @@
 //! What changes while it is in force: policies, labels of pods and of namespaces.
 
 use super::language::{
-    Case,
     Do::{Apply, Delete, Kubectl},
-    Step, case,
+    Step, Trial, case,
 };
 
 const DENY: &str = "np x/deny {podSelector: {}, policyTypes: [Ingress]}";
 
-pub(super) const CASES: &[Case] = &[
+pub(super) const CASES: &[Trial] = &[
     case("a policy that is deleted denies nothing any more", DENY, "deny * -> x/*")
         .then(&[Step(Delete(DENY), ""), Step(Apply(DENY), "deny * -> x/*"), Step(Delete(DENY), "")], &[]),
     case(
@@ -154,7 +153,8 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "a service account that gets a label is meant, and no more when it loses it",
-        "own x/p {ingress: [{action: Allow, source: {namespaceSelector: all(), serviceAccounts: {selector: has(key)}}}]}",
+        "own x/p {ingress: [{action: Allow, source: {namespaceSelector: all(), serviceAccounts: {selector:
+                  has(key)}}}]}",
         "deny * -> x/*",
     )
     .then(

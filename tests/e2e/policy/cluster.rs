@@ -1,9 +1,9 @@
 //! ClusterNetworkPolicy: subjects, peers, protocols, the order of rules and of policies, and its tiers around
 //! NetworkPolicy.
 
-use super::language::{Case, case};
+use super::language::{Trial, case};
 
-pub(super) const CASES: &[Case] = &[
+pub(super) const CASES: &[Trial] = &[
     case(
         "Admin denies ingress of whole namespaces from whole namespaces, and from nobody else",
         "cnp p {tier: Admin, priority: 1, subject: {namespaces: {matchLabels: {ns: x}}},

@@ -21,7 +21,7 @@ const KINDS: [(&str, &str, &str); 7] = [
 ];
 
 /// What is tested: with these policies, who reaches whom.
-pub(super) struct Case {
+pub(super) struct Trial {
     /// A sentence.
     pub(super) name: &'static str,
     pub(super) policies: &'static str,
@@ -47,11 +47,11 @@ pub(super) enum Do {
 }
 
 /// A case without steps.
-pub(super) const fn case(name: &'static str, policies: &'static str, table: &'static str) -> Case {
-    Case { name, policies, table, steps: &[], undo: &[] }
+pub(super) const fn case(name: &'static str, policies: &'static str, table: &'static str) -> Trial {
+    Trial { name, policies, table, steps: &[], undo: &[] }
 }
 
-impl Case {
+impl Trial {
     /// And then.
     pub(super) const fn then(mut self, steps: &'static [Step], undo: &'static [&'static str]) -> Self {
         (self.steps, self.undo) = (steps, undo);

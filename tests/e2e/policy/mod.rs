@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! scene     who is there        language  policies and cases, written short
-//! matrix    who reaches whom    world     a cluster on which cases are tried
+//! matrix    who reaches whom    ground     a cluster on which cases are tried
 //!
 //! peers, ports, blocks, change  NetworkPolicy of Kubernetes
 //! cluster                       ClusterNetworkPolicy
@@ -17,6 +17,7 @@
 mod blocks;
 mod change;
 mod cluster;
+mod ground;
 mod language;
 mod matrix;
 mod own;
@@ -26,33 +27,32 @@ mod safety;
 mod scene;
 mod tiers;
 mod traffic;
-mod world;
 
+use ground::Ground;
 use language::case;
-use world::World;
 
 #[test]
 fn without_policies_everybody_reaches_everybody() {
     let open = case("without policies everybody reaches everybody", "", "allow pods -> own");
-    World::shared().hold(&[&[open]]);
+    Ground::shared().hold(&[&[open]]);
 }
 
 #[test]
 fn network_policies_of_kubernetes_hold_between_pods() {
-    World::shared().hold(&[peers::CASES, ports::CASES, blocks::CASES]);
+    Ground::shared().hold(&[peers::CASES, ports::CASES, blocks::CASES]);
 }
 
 #[test]
 fn what_changes_in_policies_pods_and_namespaces_takes_effect() {
-    World::shared().hold(&[change::CASES]);
+    Ground::shared().hold(&[change::CASES]);
 }
 
 #[test]
 fn cluster_network_policies_hold_between_pods_and_come_before_or_behind_those_of_namespaces() {
-    World::shared().hold(&[cluster::CASES]);
+    Ground::shared().hold(&[cluster::CASES]);
 }
 
 #[test]
 fn policies_of_our_own_kinds_hold_between_pods() {
-    World::shared().hold(&[own::CASES, tiers::CASES]);
+    Ground::shared().hold(&[own::CASES, tiers::CASES]);
 }

@@ -1,8 +1,8 @@
 //! Our NetworkPolicy and GlobalNetworkPolicy: subjects, and everything that a rule can say.
 
-use super::language::{Case, case};
+use super::language::{Trial, case};
 
-pub(super) const CASES: &[Case] = &[
+pub(super) const CASES: &[Trial] = &[
     case(
         "what a policy allows is all that its subject gets",
         "own x/p {selector: pod == 'a', ingress: [{action: Allow, source: {selector: pod == 'b'}}]}",
@@ -178,6 +178,16 @@ pub(super) const CASES: &[Case] = &[
         "deny * -> pods
          allow * -> x/* : ping
          allow * -> z/* : ping v6",
+    ),
+    case(
+        "ICMP messages by their type and code",
+        "own x/p {ingress: [{action: Allow, protocol: ICMP, icmp: {type: 8, code: 0}}, {action: Allow, protocol:
+                  ICMPv6, icmp: {type: 128, code: 1}}]}
+         own v/p {ingress: [{action: Allow, protocol: ICMP, notICMP: {type: 8, code: 0}}, {action: Allow, protocol:
+                  ICMPv6, notICMP: {type: 128, code: 1}}]}",
+        "deny * -> x/* v/*
+         allow * -> x/* : ping v4
+         allow * -> v/* : ping v6",
     ),
     case(
         "a rule of one version of IP",

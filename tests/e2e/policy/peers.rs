@@ -1,8 +1,8 @@
 //! NetworkPolicy of Kubernetes: whom it is about, which way, and who is meant by its peers.
 
-use super::language::{Case, case};
+use super::language::{Trial, case};
 
-pub(super) const CASES: &[Case] = &[
+pub(super) const CASES: &[Trial] = &[
     case(
         "a policy without rules denies all ingress of its namespace",
         "np x/deny {podSelector: {}, policyTypes: [Ingress]}",

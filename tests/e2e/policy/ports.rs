@@ -1,8 +1,8 @@
 //! NetworkPolicy of Kubernetes: ports and protocols.
 
-use super::language::{Case, case};
+use super::language::{Trial, case};
 
-pub(super) const CASES: &[Case] = &[
+pub(super) const CASES: &[Trial] = &[
     case(
         "a port is one of TCP where nothing else is said",
         "np x/p {podSelector: {}, ingress: [{ports: [{port: 80}]}]}",

@@ -75,28 +75,15 @@ pub(super) struct Scene {
     pub(super) service: [IpAddr; 2],
 }
 
-fn manifest() -> String {
-    let mut all = Vec::new();
-    for (name, team) in NAMESPACES {
-        all.push(format!(
-            "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{ns: {name}, team: {team}}}}}}}"
-        ));
-    }
-    for (namespace, duty) in [("x", "shop"), ("v", "post")] {
-        all.push(format!(
-            "{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: robot, namespace: {namespace}, \
-             labels: {{duty: {duty}}}}}}}"
-        ));
-    }
-    for (name, node, account) in PODS {
-        let (namespace, pod) = name.split_once('/').unwrap();
-        let web = match pod {
-            "a" => 80,
-            "b" => 81,
-            _ => 82,
-        };
-        all.push(format!(
-            "
+fn pod_manifest((name, node, account): (&str, &str, &str)) -> String {
+    let (namespace, pod) = name.split_once('/').unwrap();
+    let web = match pod {
+        "a" => 80,
+        "b" => 81,
+        _ => 82,
+    };
+    format!(
+        "
 apiVersion: v1
 kind: Pod
 metadata: {{name: {pod}, namespace: {namespace}, labels: {{pod: {pod}}}}}
@@ -114,8 +101,23 @@ spec:
     - {{name: talk, containerPort: 80, protocol: UDP}}
     readinessProbe: {{httpGet: {{path: /healthz, port: 8080}}, periodSeconds: 2, timeoutSeconds: 10}}
 "
+    )
+}
+
+fn manifest() -> String {
+    let mut all = Vec::new();
+    for (name, team) in NAMESPACES {
+        all.push(format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{ns: {name}, team: {team}}}}}}}"
         ));
     }
+    for (namespace, duty) in [("x", "shop"), ("v", "post")] {
+        all.push(format!(
+            "{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: robot, namespace: {namespace}, \
+             labels: {{duty: {duty}}}}}}}"
+        ));
+    }
+    all.extend(PODS.map(pod_manifest));
     all.push(format!(
         "
 apiVersion: v1

@@ -1,8 +1,8 @@
 //! The one order of all kinds: tiers, what is passed from one to the next, and policies of several kinds side by side.
 
-use super::language::{Case, case};
+use super::language::{Trial, case};
 
-pub(super) const CASES: &[Case] = &[
+pub(super) const CASES: &[Trial] = &[
     case(
         "an early tier allows what a policy of Kubernetes denies",
         "tier early {order: 100}

@@ -7,8 +7,8 @@ use std::time::Duration;
 use corduroy_tests::eventually;
 use corduroy_tests::probe::{Answer, Ping, Question, Stream, Transport, sweep};
 
+use super::ground::Ground;
 use super::scene::NODE_PORTS;
-use super::world::World;
 
 const PACE: Duration = Duration::from_millis(10);
 /// For one packet to come back on a machine that is busy.
@@ -25,9 +25,9 @@ pub(super) struct Talk {
 
 impl Talk {
     #[track_caller]
-    pub(super) fn start(world: &World, from: &str, to: &str) -> Self {
+    pub(super) fn start(ground: &Ground, from: &str, to: &str) -> Self {
         static PORT: AtomicU16 = AtomicU16::new(7100);
-        let (from, to) = (world.scene.party(from), world.scene.party(to));
+        let (from, to) = (ground.scene.party(from), ground.scene.party(to));
         let (mut streams, mut flows) = (Vec::new(), Vec::new());
         for address in to.addresses {
             let port = PORT.fetch_add(1, Ordering::Relaxed);
@@ -69,11 +69,11 @@ impl Talk {
 
 #[test]
 fn a_policy_that_starts_to_deny_cuts_connections_and_flows_and_no_others() {
-    let shared = World::shared();
-    let world = shared.turn();
-    world.becomes("").unwrap();
+    let shared = Ground::shared();
+    let ground = shared.turn();
+    ground.becomes("").unwrap();
     let talk = |pairs: &[(&str, &str)]| -> Vec<Talk> {
-        pairs.iter().map(|(from, to)| Talk::start(&world, from, to)).collect()
+        pairs.iter().map(|(from, to)| Talk::start(&ground, from, to)).collect()
     };
     // On one node and on two, in a rack and between racks.
     let to_be_cut = talk(&[("z/a", "x/a"), ("v/a", "x/a"), ("v/c", "x/a")]);
@@ -81,8 +81,8 @@ fn a_policy_that_starts_to_deny_cuts_connections_and_flows_and_no_others() {
     to_be_cut.iter().chain(&others).for_each(|talk| talk.goes_on("the beginning"));
 
     let ingress = "np x/p {podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{podSelector: {}}]}]}";
-    world.apply(ingress);
-    world.becomes("deny * -> x/a\n allow x/* -> x/a").unwrap();
+    ground.apply(ingress);
+    ground.becomes("deny * -> x/a\n allow x/* -> x/a").unwrap();
     to_be_cut.iter().for_each(|talk| talk.is_cut(&others[0]));
     others.iter().for_each(|talk| talk.goes_on("a policy that cuts others"));
     drop(to_be_cut);
@@ -90,8 +90,8 @@ fn a_policy_that_starts_to_deny_cuts_connections_and_flows_and_no_others() {
     let egress = "np x/q {podSelector: {matchLabels: {pod: a}}, policyTypes: [Egress], egress: [
                           {to: [{namespaceSelector: {matchLabels: {ns: z}}}]}]}";
     let kept = talk(&[("x/a", "z/c"), ("x/a", "z/a")]);
-    world.apply(egress);
-    world.becomes("deny * -> x/a\n allow x/* -> x/a\n deny x/a -> *\n allow x/a -> z/*").unwrap();
+    ground.apply(egress);
+    ground.becomes("deny * -> x/a\n allow x/* -> x/a\n deny x/a -> *\n allow x/a -> z/*").unwrap();
     others[2].is_cut(&others[0]);
     for talk in [&others[0], &others[1], &others[3], &kept[0], &kept[1]] {
         talk.goes_on("a policy for the other way");
@@ -105,23 +105,23 @@ fn a_policy_that_starts_to_deny_cuts_connections_and_flows_and_no_others() {
              {{ports: [{{port: {port}}}]}}]}}
              np x/r{n} {{podSelector: {{}}, policyTypes: [Egress, Ingress], ingress: [{{}}], egress: [{{}}]}}"
         );
-        world.apply(&more);
-        world.becomes("deny * -> x/a\n allow * -> x/a\n deny x/a -> *\n allow x/a -> *").unwrap();
-        world.delete(&format!("np x/r{n} {{}}"));
-        world.becomes("deny * -> x/a\n allow x/* -> x/a\n deny x/a -> *\n allow x/a -> z/*").unwrap();
+        ground.apply(&more);
+        ground.becomes("deny * -> x/a\n allow * -> x/a\n deny x/a -> *\n allow x/a -> *").unwrap();
+        ground.delete(&format!("np x/r{n} {{}}"));
+        ground.becomes("deny * -> x/a\n allow x/* -> x/a\n deny x/a -> *\n allow x/a -> z/*").unwrap();
     }
     for talk in [&others[0], &others[1], &others[3], &kept[0], &kept[1]] {
         talk.goes_on("policies that come and go");
     }
     drop((others, kept));
-    world.delete(ingress);
-    world.delete(egress);
-    world.becomes("").unwrap();
+    ground.delete(ingress);
+    ground.delete(egress);
+    ground.becomes("").unwrap();
 }
 
 /// Whether x/a answers an outsider by a port of a node, in both families.
-fn by_node_port(world: &World, from: &str, node: &str, port: u16, awaited: bool) -> Result<(), String> {
-    let (from, node) = (world.scene.party(from), world.scene.party(node));
+fn by_node_port(ground: &Ground, from: &str, node: &str, port: u16, awaited: bool) -> Result<(), String> {
+    let (from, node) = (ground.scene.party(from), ground.scene.party(node));
     let question =
         |target| Question { netns: from.netns.clone(), target, over: Transport::Tcp(port), awaited };
     let answers = sweep(&node.addresses.map(question), Duration::from_secs(3));
@@ -136,11 +136,11 @@ fn by_node_port(world: &World, from: &str, node: &str, port: u16, awaited: bool)
 #[test]
 fn ports_of_nodes_lead_whom_a_policy_lets_in_to_a_pod_and_nobody_else() {
     let [anywhere, local] = NODE_PORTS;
-    let shared = World::shared();
-    let world = shared.turn();
+    let shared = Ground::shared();
+    let ground = shared.turn();
     let all = |table: &[(&str, &str, u16, bool)]| {
         let mut all = table.iter();
-        all.try_for_each(|(from, node, port, awaited)| by_node_port(&world, from, node, *port, *awaited))
+        all.try_for_each(|(from, node, port, awaited)| by_node_port(&ground, from, node, *port, *awaited))
     };
     eventually(BACK, || {
         all(&[
@@ -154,8 +154,8 @@ fn ports_of_nodes_lead_whom_a_policy_lets_in_to_a_pod_and_nobody_else() {
     let only_out =
         "np x/p {podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{ipBlock: {cidr: $4(out)/32}},
                             {ipBlock: {cidr: '$6(out)/128'}}]}]}";
-    world.apply(only_out);
-    world.becomes("deny * -> x/a\n allow out -> x/a").unwrap();
+    ground.apply(only_out);
+    ground.becomes("deny * -> x/a\n allow out -> x/a").unwrap();
     // At the pod's own node the sender is still who he is. Another node stands before him with its own address.
     let expected = [
         ("out", "n1", anywhere, true),
@@ -168,11 +168,11 @@ fn ports_of_nodes_lead_whom_a_policy_lets_in_to_a_pod_and_nobody_else() {
     eventually(BACK, || all(&expected));
     all(&expected).unwrap();
     let nobody = "np x/p {podSelector: {matchLabels: {pod: a}}, policyTypes: [Ingress]}";
-    world.apply(nobody);
+    ground.apply(nobody);
     let expected = ["n1", "n2", "n3"].map(|node| ("out", node, anywhere, false));
-    world.becomes("deny * -> x/a").unwrap();
+    ground.becomes("deny * -> x/a").unwrap();
     eventually(BACK, || all(&expected));
     all(&expected).unwrap();
-    world.delete(nobody);
+    ground.delete(nobody);
     eventually(BACK, || all(&[("far", "n1", local, true), ("out", "n2", anywhere, true)]));
 }

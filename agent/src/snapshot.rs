@@ -346,7 +346,8 @@ mod tests {
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: web}\n\
              spec: {podSelector: {matchLabels: {app: front}}, ingress: [{ports: [{port: 80}]}]}",
             "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: p}\n\
-             spec: {tier: Admin, priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}",
+             spec: {tier: Admin, priority: 1, subject: {namespaces: {}}, \
+             ingress: [{action: Deny, from: [{namespaces: {}}]}]}",
             "apiVersion: corduroy.dev/v1alpha1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: web}\n\
              spec: {ingress: [{action: Nonsense}]}",
             "apiVersion: corduroy.dev/v1alpha1\nkind: Tier\nmetadata: {name: ops}\nspec: {order: 5}",

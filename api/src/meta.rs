@@ -94,7 +94,7 @@ impl Kind {
         Self::GlobalNetworkPolicy,
     ];
 
-    /// What it is called, which no other is: as `kind:` has it, and with its group where another kind is called the same.
+    /// What it is called, and no other is: as `kind:` has it, and with its group where another kind is called the same.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

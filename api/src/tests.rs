@@ -107,7 +107,8 @@ fn all_violations_of_a_resource_are_told_at_once() {
 
 #[test]
 fn a_document_that_is_no_resource_says_what_one_is() {
-    let kinds = "one of BGPFilter, BGPConfiguration, FabricNode, BGPPeer, IPReservation, IPPool, IPAMBlock";
+    let kinds = "one of BGPFilter, BGPConfiguration, FabricNode, BGPPeer, IPReservation, IPPool, IPAMBlock, \
+                 NetworkSet, GlobalNetworkSet, HostEndpoint, Tier, NetworkPolicy, GlobalNetworkPolicy";
     let cases = [
         ("[1, 2]", vec!["document: [1, 2] is not allowed: a mapping (`field: value` lines)".to_owned()]),
         (
@@ -123,7 +124,9 @@ fn a_document_that_is_no_resource_says_what_one_is() {
         (
             "apiVersion: projectcalico.org/v3\nkind: Secret\nmetadata: {name: x}",
             vec![
-                "apiVersion: \"projectcalico.org/v3\" is not allowed: one of corduroy.dev/v1alpha1".to_owned(),
+                "apiVersion: \"projectcalico.org/v3\" is not allowed: one of corduroy.dev/v1alpha1, \
+                 networking.k8s.io/v1, policy.networking.k8s.io/v1alpha2"
+                    .to_owned(),
                 "kind: Secret is not allowed: a secret is not read from YAML, only referred to by name and key"
                     .to_owned(),
             ],

@@ -2,8 +2,8 @@
 //!
 //! A watcher's queue holds at most one event for each resource, kind and source: a later one takes the place of an
 //! earlier one that was not taken yet. Replacing in place is what keeps `InSync` behind the replay, and a `Put`
-//! replaced by a `Gone` is still told, since the watcher may know the resource from before. Only `Covered` goes to the end
-//! of the queue when it is said again: it speaks of pods that were said since.
+//! replaced by a `Gone` is still told, since the watcher may know the resource from before. Only `Covered` goes to the
+//! end of the queue when it is said again: it speaks of pods that were said since.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};

@@ -64,8 +64,8 @@ pub struct LogEntry {
 }
 
 impl Packet {
-    /// Reads a packet from its IP header on, and of TCP the flags; `None` when it is neither IPv4 nor IPv6 or is cut off
-    /// before the addresses end. What stands behind may be cut off anywhere.
+    /// Reads a packet from its IP header on, and of TCP the flags; `None` when it is neither IPv4 nor IPv6 or is cut
+    /// off before the addresses end. What stands behind may be cut off anywhere.
     #[must_use]
     pub fn read(octets: &[u8]) -> Option<(Self, Option<TcpFlags>)> {
         match octets.first()? >> 4 {

@@ -224,7 +224,8 @@ fn policies_of_every_kind_are_read_and_those_of_the_cluster_once_it_has_them() {
         kubectl.run(&format!("apply -f {}", definition.display()));
         kubectl.run("wait --for=condition=Established crd --all --timeout=60s");
         let all = "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: c}\n\
-                   spec: {tier: Admin, priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}";
+                   spec: {tier: Admin, priority: 1, subject: {namespaces: {}}, \
+                   ingress: [{action: Deny, from: [{namespaces: {}}]}]}";
         corduroy_tests::eventually(corduroy_tests::kube::PATIENCE, || kubectl.try_apply(all));
         let found = runtime.block_on(policy(&mut watch, "c"));
         assert!(matches!(found.body, PolicyBody::Cluster(_)), "{found:?}");

@@ -108,7 +108,7 @@ raw! {
         /// Allow, Deny, Log, Pass.
         action: String = "action" => .required().words(&["Allow", "Deny", "Log", "Pass"]),
         /// 4 or 6; both by default.
-        ip_version: u64 = "ipVersion",
+        ip_version: u64 = "ipVersion" => .range(4, 6),
         /// A name (TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite) or a number.
         protocol: NumberOrText = "protocol",
         /// Every protocol but this one.

@@ -41,13 +41,13 @@ const EXAMPLES: &[&str] = &[
     "{kind: HostEndpoint, metadata: {name: a}, spec: {node: a, interfaceName: eth0, expectedIPs: [192.0.2.1], \
      ports: [{name: ssh, protocol: TCP, port: 22}]}}",
     "{kind: NetworkPolicy, metadata: {name: a, namespace: n}, spec: {tier: t, order: 1.5, selector: has(app), \
-     serviceAccountSelector: has(app), types: [Ingress, Egress], performanceHints: [AssumeNeededOnEveryNode], ingress: [\
-     {action: Allow, ipVersion: 4, protocol: TCP, metadata: {annotations: {}}, \
+     serviceAccountSelector: has(app), types: [Ingress, Egress], performanceHints: [AssumeNeededOnEveryNode], \
+     ingress: [{action: Allow, ipVersion: 4, protocol: TCP, metadata: {annotations: {}}, \
      source: {nets: [10.0.0.0/8], notNets: [10.1.0.0/16], selector: has(app), notSelector: has(other), \
-     namespaceSelector: has(team), serviceAccounts: {names: [a], selector: has(app)}}, \
+     namespaceSelector: has(team), serviceAccounts: {names: [a], selector: has(app)}, ports: [1024], notPorts: [7]}, \
      destination: {ports: [80, '81:90', http], notPorts: [82]}}, \
-     {action: Deny, protocol: ICMP, icmp: {type: 8, code: 0}}, {action: Log, protocol: ICMP, notICMP: {type: 8, code: 0}}, \
-     {action: Pass, notProtocol: UDP}], egress: [{action: Allow, destination: {services: {name: s, namespace: n}}}]}}",
+     {action: Deny, protocol: ICMP, icmp: {type: 8, code: 0}}, \
+     {action: Log, protocol: ICMP, notICMP: {type: 8, code: 0}}, {action: Pass, notProtocol: UDP}], egress: [{action: Allow, destination: {services: {name: s, namespace: n}}}]}}",
     "{kind: GlobalNetworkPolicy, metadata: {name: a}, spec: {tier: t, order: 1, selector: has(app), \
      namespaceSelector: has(team), serviceAccountSelector: has(app), types: [Ingress], applyOnForward: true, \
      doNotTrack: true, preDNAT: false, performanceHints: [AssumeNeededOnEveryNode], ingress: [{action: Allow}], \

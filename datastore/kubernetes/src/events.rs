@@ -1,8 +1,8 @@
 //! Events (`events.k8s.io/v1`): what `kubectl describe` and `kubectl events` show of an object.
 //!
 //! The name of an Event is made of what it says, so that one that is there already is not made again, even by the next
-//! run: it becomes a series, with a count and the time it was last seen. It is kept in the namespace of its object; those
-//! of objects without one are kept in `default`.
+//! run: it becomes a series, with a count and the time it was last seen. It is kept in the namespace of its object;
+//! those of objects without one are kept in `default`.
 
 use http::Method;
 use k8s_openapi::jiff::Timestamp;

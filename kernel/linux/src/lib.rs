@@ -119,8 +119,8 @@ impl Kernel {
     pub fn flows(&mut self) -> Result<Vec<Flow>, KernelError> {
         conntrack::flows(&mut self.nft).map_err(netlink("read connections"))
     }
-    /// Listen to a group of the packet log of this namespace: what rules hand to it ([`nft::Expr::LogGroup`]), the first
-    /// 128 octets of each packet.
+    /// Listen to a group of the packet log of this namespace: what rules hand to it ([`nft::Expr::LogGroup`]), the
+    /// first 128 octets of each packet.
     ///
     /// # Errors
     /// A socket can't be had; another one listens to the group already (EPERM); the kernel has no packet log.

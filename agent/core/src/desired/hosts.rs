@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 
 use corduroy_api::policy::host::{HostEndpoint, Interfaces};
 use corduroy_kernel::nft::{
-    Base, Chain, ChainKind, CtState, DataType, Expr, Field, Hook, Key, L4, Match, Name, Policy, Rule, Set, Value,
-    Verdict,
+    Base, Chain, ChainKind, CtState, DataType, Expr, Field, Hook, Key, L4, Match, Name, Policy, Rule, Set,
+    Value, Verdict,
 };
 use corduroy_kernel::{Family, LinkName, Vxlan};
 use corduroy_policy::engine::{DENIED, PASSED};
@@ -175,7 +175,8 @@ pub(super) fn chain(known: &Known, name: &str) -> Option<Chain> {
     if !known.policies.has_hosts() {
         return None;
     }
-    let base = |hook, priority| Some(Base { kind: ChainKind::Filter, hook, priority, policy: Policy::Accept });
+    let base =
+        |hook, priority| Some(Base { kind: ChainKind::Filter, hook, priority, policy: Policy::Accept });
     let (base, rules) = match name {
         "failsafe-in" => (None, failsafe(Direction::Ingress)),
         "failsafe-out" => (None, failsafe(Direction::Egress)),

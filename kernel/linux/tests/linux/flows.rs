@@ -71,7 +71,8 @@ fn connections_are_read_with_both_ways_their_state_and_what_is_translated() {
 fn bits_of_the_marks_of_connections_are_written_and_one_that_is_gone_stops_no_other() {
     let netns = tracked();
     netns.sh("nft 'add rule inet t c udp dport 7 ct mark set 0xf00d'");
-    netns.sh("nft 'add chain inet t z { type filter hook output priority -300; }; add rule inet t z udp dport 8 ct zone set 9'");
+    netns.sh("nft 'add chain inet t z { type filter hook output priority -300; }'");
+    netns.sh("nft 'add rule inet t z udp dport 8 ct zone set 9'");
     let from = netns.run(|| {
         let socket = UdpSocket::bind(("10.9.0.1", 0)).unwrap();
         for to in [("10.9.0.2", 7), ("10.9.0.2", 8), ("10.9.0.1", 9)] {

@@ -68,11 +68,10 @@ pub(crate) fn everything() -> Table {
     let filter = base(ChainKind::Filter, Hook::Forward, -10, Policy::Accept);
     table.chains.insert("forward".into(), Chain { base: filter, rules: rules.into() });
     let raw = base(ChainKind::Filter, Hook::Prerouting, -300, Policy::Drop);
-    let rules = vec![Rule::new().notrack()];
-    table.chains.insert("raw".into(), Chain { base: raw, rules });
+    table.chains.insert("raw".into(), Chain { base: raw, rules: vec![Rule::new().notrack()] });
     let nat = base(ChainKind::Nat, Hook::Postrouting, 100, Policy::Accept);
-    let rules = vec![Rule::new().in_set([Field::Saddr(Family::V4)], "pools4").masquerade()];
-    table.chains.insert("nat".into(), Chain { base: nat, rules });
+    let masquerade = Rule::new().in_set([Field::Saddr(Family::V4)], "pools4").masquerade();
+    table.chains.insert("nat".into(), Chain { base: nat, rules: vec![masquerade] });
     table.chains.insert("from-pod".into(), Chain::default());
     let limit = Limit { rate: 10, per: Per::Minute, burst: 5 };
     let rules = vec![

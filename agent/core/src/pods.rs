@@ -65,8 +65,8 @@ impl Pods {
         self.by_link(*self.by_address.get(&address)?)
     }
 
-    /// The interfaces of the cluster's pod of this name: for a moment it may have two. One whose owner is not recorded is
-    /// its own when it has one of its addresses.
+    /// The interfaces of the cluster's pod of this name: for a moment it may have two. One whose owner is not recorded
+    /// is its own when it has one of its addresses.
     pub fn of(&self, owner: &str, addresses: &[IpAddr]) -> impl Iterator<Item = &Pod> {
         let has = |pod: &Pod| pod.addresses.iter().any(|address| addresses.contains(address));
         self.by_link.values().filter(move |pod| match &pod.owner {

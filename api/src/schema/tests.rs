@@ -47,7 +47,8 @@ const EXAMPLES: &[&str] = &[
      namespaceSelector: has(team), serviceAccounts: {names: [a], selector: has(app)}, ports: [1024], notPorts: [7]}, \
      destination: {ports: [80, '81:90', http], notPorts: [82]}}, \
      {action: Deny, protocol: ICMP, icmp: {type: 8, code: 0}}, \
-     {action: Log, protocol: ICMP, notICMP: {type: 8, code: 0}}, {action: Pass, notProtocol: UDP}], egress: [{action: Allow, destination: {services: {name: s, namespace: n}}}]}}",
+     {action: Log, protocol: ICMP, notICMP: {type: 8, code: 0}}, {action: Pass, notProtocol: UDP}], \
+     egress: [{action: Allow, destination: {services: {name: s, namespace: n}}}]}}",
     "{kind: GlobalNetworkPolicy, metadata: {name: a}, spec: {tier: t, order: 1, selector: has(app), \
      namespaceSelector: has(team), serviceAccountSelector: has(app), types: [Ingress], applyOnForward: true, \
      doNotTrack: true, preDNAT: false, performanceHints: [AssumeNeededOnEveryNode], ingress: [{action: Allow}], \

@@ -21,8 +21,8 @@
 //!
 //! The rights needed: list and watch on each of our kinds, and get, create, patch and delete on those that are written;
 //! list and watch on the Secrets that are named, on Namespaces, on Pods (this node's, and those of namespaces that
-//! policies name), on ServiceAccounts, on NetworkPolicies and ClusterNetworkPolicies, on Services and EndpointSlices, on
-//! the definitions of our kinds, and on the own Node, and patch on its status; create and patch on NodeStatuses and
+//! policies name), on ServiceAccounts, on NetworkPolicies and ClusterNetworkPolicies, on Services and EndpointSlices,
+//! on the definitions of our kinds, and on the own Node, and patch on its status; create and patch on NodeStatuses and
 //! Events. What [`Commons`] needs stands in docs/datastore.md.
 #![warn(missing_docs)]
 

@@ -7,30 +7,27 @@ use corduroy_api::{Asked, Scope};
 use super::Engine;
 use crate::normal::{Members, Place, Who};
 
-impl Engine {
-    /// What the policies in force here ask of pods elsewhere, of service accounts and of services.
-    #[must_use]
-    pub fn asked(&self) -> Asked {
-        let mut pods = Scope::Nothing;
-        for who in self.sets.whos().filter(|who| who.members != Members::Nodes) {
-            pods = widened(pods, self.places(who));
-        }
-        let of_rules = self.sets.whos().filter_map(|who| who.accounts.as_ref());
-        let of_subjects = self.policies.values().filter_map(|kept| kept.policy.subject.accounts.as_ref());
-        let service_accounts = of_rules.chain(of_subjects).any(|accounts| accounts.selector.is_some());
-        let services: BTreeSet<String> = self.sets.services().map(str::to_owned).collect();
-        Asked { pods, service_accounts, services }
+/// What the policies in force here ask of pods elsewhere, of service accounts and of services.
+pub(super) fn asked(engine: &Engine) -> Asked {
+    let mut pods = Scope::Nothing;
+    for who in engine.sets.whos().filter(|who| who.members != Members::Nodes) {
+        pods = widened(pods, places(engine, who));
     }
+    let of_rules = engine.sets.whos().filter_map(|who| who.accounts.as_ref());
+    let of_subjects = engine.policies.values().filter_map(|kept| kept.policy.subject.accounts.as_ref());
+    let service_accounts = of_rules.chain(of_subjects).any(|accounts| accounts.selector.is_some());
+    let services: BTreeSet<String> = engine.sets.services().map(str::to_owned).collect();
+    Asked { pods, service_accounts, services }
+}
 
-    /// The namespaces in which such endpoints can be.
-    fn places(&self, who: &Who) -> Scope {
-        match &who.place {
-            Place::Anywhere => Scope::Everywhere,
-            Place::Global => Scope::Nothing,
-            Place::Namespace(name) => Scope::Namespaces(BTreeSet::from([name.clone()])),
-            Place::Namespaces(selector) if selector.is_all() => Scope::Everywhere,
-            Place::Namespaces(selector) => Scope::Namespaces(self.world.namespaces_with(selector)),
-        }
+/// The namespaces in which such endpoints can be.
+fn places(engine: &Engine, who: &Who) -> Scope {
+    match &who.place {
+        Place::Anywhere => Scope::Everywhere,
+        Place::Global => Scope::Nothing,
+        Place::Namespace(name) => Scope::Namespaces(BTreeSet::from([name.clone()])),
+        Place::Namespaces(selector) if selector.is_all() => Scope::Everywhere,
+        Place::Namespaces(selector) => Scope::Namespaces(engine.world.namespaces_with(selector)),
     }
 }
 

@@ -25,9 +25,9 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use corduroy_api::Labels;
 use corduroy_api::policy::own::Reach;
 use corduroy_api::policy::tier::DefaultAction;
+use corduroy_api::{Asked, Labels};
 use corduroy_kernel::Packet;
 use corduroy_kernel::nft::{self, Counted, Expr, Name, Rule as Kernel};
 
@@ -346,6 +346,12 @@ impl Engine {
     pub fn homeless(&self) -> impl Iterator<Item = (&PolicyId, &str)> {
         let kept = self.policies.iter().map(|(id, kept)| (id, kept.policy.tier.as_str()));
         kept.filter(|(_, tier)| !self.tiers.contains_key(*tier) && Tier::given(tier).order == Order::Last)
+    }
+
+    /// What the policies in force here ask of pods elsewhere, of service accounts and of services.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        asked::asked(self)
     }
 
     /// How many different words are kept: keys and values of labels, names.

@@ -1,9 +1,9 @@
 //! Sets of addresses, networks and ports, shared by what they are of.
 //!
-//! What a rule asks of a side is a [`Content`]; two rules that ask the same share its sets. Exact addresses stand in hash
-//! sets, networks in interval sets, ports of endpoints in hash sets of address, protocol and port: so one content has
-//! up to four sets in the kernel, one for each [`Part`]. Each member is counted, because for a moment two endpoints may
-//! have one address.
+//! What a rule asks of a side is a [`Content`]; two rules that ask the same share its sets. Exact addresses stand in
+//! hash sets, networks in interval sets, ports of endpoints in hash sets of address, protocol and port: so one content
+//! has up to four sets in the kernel, one for each [`Part`]. Each member is counted, because for a moment two
+//! endpoints may have one address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -74,10 +74,8 @@ pub(crate) fn everything() -> Table {
     table.chains.insert("nat".into(), Chain { base: nat, rules: vec![masquerade] });
     table.chains.insert("from-pod".into(), Chain::default());
     let limit = Limit { rate: 10, per: Per::Minute, burst: 5 };
-    let rules = vec![
-        Rule::new().limit(limit).log("corduroy drop: "),
-        Rule::new().log_group(67, "denied ", 128).drop(),
-    ];
+    let log = Rule::new().limit(limit).log("corduroy drop: ");
+    let rules = vec![log, Rule::new().log_group(67, "denied ", 128).drop()];
     table.chains.insert("log-drop".into(), Chain { base: None, rules });
     table
 }

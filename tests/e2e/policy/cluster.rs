@@ -196,7 +196,7 @@ pub(super) const CASES: &[Trial] = &[
         "cnp p {tier: Admin, priority: 1, subject: {namespaces: {}},
                 egress: [{action: Deny, to: [{nodes: {}}], protocols: [{tcp: {destinationPort: {number: 80}}},
                           {udp: {destinationPort: {number: 81}}}]}]}",
-        "deny pods -> nodes : tcp/80 udp/81",
+        "deny pods -> nodes own : tcp/80 udp/81",
     ),
     case(
         "egress to nodes is accepted and all else denied",

@@ -11,7 +11,7 @@ pub(super) const CASES: &[Trial] = &[
     case(
         "a policy without rules denies all egress of its namespace",
         "np x/deny {podSelector: {}, policyTypes: [Egress]}",
-        "deny x/* -> *",
+        "deny x/* -> * own",
     ),
     case(
         "a policy without rules denies both ways",

@@ -160,7 +160,7 @@ fn the_own_nodes_pods_are_known_with_what_policies_ask_of_them() {
         pod(&kubectl, "red", "own", "n1", Some("10.0.0.3"));
         pod(&kubectl, "red", "far", "n2", Some("10.0.0.1"));
         let store = client(control, runtime, "admin");
-        let mut watch = store.watch(&[Kind::Pod, Kind::ServiceAccount]);
+        let mut watch = store.watch(&[Kind::Pod]);
         let own = runtime.block_on(until(&mut watch, "the own pod", |event| match event {
             Event::Put(Resource::Pod(pod)) => Some(pod),
             _ => None,
@@ -168,6 +168,7 @@ fn the_own_nodes_pods_are_known_with_what_policies_ask_of_them() {
         assert_eq!(own.metadata.name, "red/own");
         assert_eq!((own.addresses[0].to_string().as_str(), own.ports[0].port), ("10.0.0.3", 8080));
         // Nobody asked for service accounts.
+        let mut watch = store.watch(&[Kind::ServiceAccount]);
         runtime.block_on(state(&mut watch, Kind::ServiceAccount, true));
         store.ask(Asked { service_accounts: true, ..Asked::default() });
         let account = |event| match event {

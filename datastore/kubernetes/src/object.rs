@@ -174,6 +174,11 @@ impl Object for CoreSecret {
     fn about(&self) -> &About {
         &self.metadata
     }
+
+    /// All are of our own namespace.
+    fn called(&self) -> String {
+        self.metadata.name.clone()
+    }
 }
 
 impl Readable for CoreSecret {

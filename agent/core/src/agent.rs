@@ -168,6 +168,7 @@ impl Agent {
             self.sessions.next_timeout(),
             self.wiring.next_timeout(),
             self.course.reading.next_timeout(),
+            self.course.policies_wait_until,
         ];
         times.into_iter().flatten().min()
     }

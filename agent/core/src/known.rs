@@ -116,6 +116,9 @@ impl Known {
     pub fn lacks(&self) -> Option<&'static str> {
         let asked = self.policies.asked();
         let can_be_had = |kind| !matches!(self.model.sync(kind), Sync::Unavailable(_));
+        if self.policies.is_waiting() {
+            return Some("pods of other nodes that new policies select");
+        }
         if can_be_had(Kind::RemotePod) && !self.model.covered().covers(&asked.pods) {
             return Some("pods of other nodes that policies select");
         }

@@ -9,6 +9,9 @@
 //! place. A pod of this node is one that is wired here, whatever else is said of it: its addresses are those of its
 //! interfaces, its labels those that its object had last, also when the object is gone before the interface is.
 //!
+//! **A policy waits** until the pods elsewhere that its rules ask about are known: with half of them, it would cut what it
+//! allows. What was in force before it stays so long, and no new pod comes up meanwhile.
+//!
 //! **Connections** that were let pass carry the number of the program that let them ([`Generation`]). What may deny
 //! something that was allowed makes a new number, in the same transaction, and from then on each connection is judged
 //! anew by its next packet.
@@ -18,14 +21,15 @@ use std::sync::Arc;
 
 use corduroy_api::policy::host::HostEndpoint;
 use corduroy_api::policy::{PolicyBody, PolicyResource};
-use corduroy_api::{Asked, Key, Kind, Labels, Pod};
+use corduroy_api::{Asked, Key, Kind, Labels, Pod, Scope};
 use corduroy_fabric::Model;
 use corduroy_kernel::LinkName;
 use corduroy_kernel::nft::{Expr, Name, Table, Verdict};
-use corduroy_policy::engine::{PASSED, TO_PODS};
+use corduroy_policy::engine::{PASSED, TO_PODS, widened};
 use corduroy_policy::normal::{self, cluster, kubernetes, own};
 use corduroy_policy::{
-    Changes, Class, Direction, Dirty, Endpoint, EndpointKey, Engine, PolicyId, PolicyKind, Stage, Tier,
+    Changes, Class, Direction, Dirty, Endpoint, EndpointKey, Engine, Policy, PolicyId, PolicyKind, Stage,
+    Tier,
 };
 
 use crate::nodes::Nodes;
@@ -85,6 +89,7 @@ pub struct Policies {
     wired: BTreeMap<String, Wired>,
     by_link: BTreeMap<LinkName, String>,
     hosts: BTreeMap<String, HostEndpoint>,
+    waiting: Option<BTreeMap<PolicyId, Policy>>,
     asked: Asked,
     /// What is asked may be something else by now.
     ask_again: bool,
@@ -98,6 +103,7 @@ impl Default for Policies {
             wired: BTreeMap::new(),
             by_link: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            waiting: None,
             asked: Asked::default(),
             ask_again: false,
         }
@@ -130,7 +136,7 @@ impl Policies {
             }
             Kind::Pod | Kind::RemotePod => self.pod(model, pods, name),
             Kind::FabricNode => self.node(nodes, name),
-            _ => self.policy(model.policies().get(key), me, key),
+            _ => self.policy(model, me, key),
         }
     }
 
@@ -173,18 +179,19 @@ impl Policies {
         self.engine.put_endpoint(&key, &Endpoint { labels, addresses, ..Endpoint::default() });
     }
 
-    fn policy(&mut self, resource: Option<&Arc<PolicyResource>>, me: &str, key: &Key) {
-        let Some(resource) = resource else { return self.gone(key) };
+    fn policy(&mut self, model: &Model, me: &str, key: &Key) {
+        let Some(resource) = model.policies().get(key) else { return self.gone(key) };
+        let covered = model.covered();
         let set = |class, nets: &[ipnetwork::IpNetwork]| {
             let labels = resource.metadata.labels.clone();
             let nets = nets.iter().copied().map(normal::net).collect();
             (EndpointKey::new(class, &key.name), Endpoint { labels, nets, ..Endpoint::default() })
         };
         let (key, endpoint) = match &resource.body {
-            PolicyBody::Kubernetes(policy) => return self.engine.put_policy(kubernetes::policy(policy)),
-            PolicyBody::Cluster(policy) => return self.engine.put_policy(cluster::policy(policy)),
-            PolicyBody::Network(policy) => return self.engine.put_policy(own::policy(policy)),
-            PolicyBody::Global(policy) => return self.engine.put_policy(own::global(policy)),
+            PolicyBody::Kubernetes(policy) => return self.put_policy(kubernetes::policy(policy), covered),
+            PolicyBody::Cluster(policy) => return self.put_policy(cluster::policy(policy), covered),
+            PolicyBody::Network(policy) => return self.put_policy(own::policy(policy), covered),
+            PolicyBody::Global(policy) => return self.put_policy(own::global(policy), covered),
             PolicyBody::Tier(tier) => return self.engine.put_tier(&key.name, Some(Tier::of(tier))),
             PolicyBody::NetworkSet(found) => set(Class::NetworkSet, &found.nets),
             PolicyBody::GlobalNetworkSet(found) => set(Class::GlobalNetworkSet, &found.nets),
@@ -206,15 +213,53 @@ impl Policies {
         self.engine.put_endpoint(&key, &endpoint);
     }
 
+    fn put_policy(&mut self, policy: Policy, covered: &Scope) {
+        match &mut self.waiting {
+            Some(waiting) if !covered.covers(&self.engine.pods_asked_by(&policy)) => {
+                waiting.insert(policy.id.clone(), policy);
+            }
+            waiting => {
+                waiting.as_mut().map(|waiting| waiting.remove(&policy.id));
+                self.engine.put_policy(policy);
+            }
+        }
+    }
+
+    fn remove_policy(&mut self, id: &PolicyId) {
+        self.waiting.as_mut().map(|waiting| waiting.remove(id));
+        self.engine.remove_policy(id);
+    }
+
+    /// From now on policies wait until what they ask about is known.
+    pub fn begin_to_wait(&mut self) {
+        self.waiting.get_or_insert_default();
+    }
+
+    /// Is there any that waits?
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| !waiting.is_empty())
+    }
+
+    /// More is known now: those that waited for it wait no more; with `None`, none does.
+    pub fn wake(&mut self, covered: Option<&Scope>) {
+        let Some(waiting) = self.waiting.take() else { return };
+        self.waiting = Some(BTreeMap::new());
+        self.ask_again |= !waiting.is_empty();
+        for policy in waiting.into_values() {
+            self.put_policy(policy, covered.unwrap_or(&Scope::Everywhere));
+        }
+    }
+
     fn gone(&mut self, key: &Key) {
         let name = key.name.clone();
         let endpoint = |class| EndpointKey::new(class, name.clone());
         let policy = |kind| PolicyId { name: name.clone(), kind };
         match key.kind {
-            Kind::KubernetesNetworkPolicy => self.engine.remove_policy(&policy(PolicyKind::Kubernetes)),
-            Kind::ClusterNetworkPolicy => self.engine.remove_policy(&policy(PolicyKind::Cluster)),
-            Kind::NetworkPolicy => self.engine.remove_policy(&policy(PolicyKind::Network)),
-            Kind::GlobalNetworkPolicy => self.engine.remove_policy(&policy(PolicyKind::Global)),
+            Kind::KubernetesNetworkPolicy => self.remove_policy(&policy(PolicyKind::Kubernetes)),
+            Kind::ClusterNetworkPolicy => self.remove_policy(&policy(PolicyKind::Cluster)),
+            Kind::NetworkPolicy => self.remove_policy(&policy(PolicyKind::Network)),
+            Kind::GlobalNetworkPolicy => self.remove_policy(&policy(PolicyKind::Global)),
             Kind::Tier => self.engine.put_tier(&name, None),
             Kind::NetworkSet => self.engine.remove_endpoint(&endpoint(Class::NetworkSet)),
             Kind::GlobalNetworkSet => self.engine.remove_endpoint(&endpoint(Class::GlobalNetworkSet)),
@@ -241,7 +286,10 @@ impl Policies {
         if !std::mem::take(&mut self.ask_again) {
             return None;
         }
-        let asked = self.engine.asked();
+        let mut asked = self.engine.asked();
+        for policy in self.waiting.iter().flat_map(BTreeMap::values) {
+            asked.pods = widened(asked.pods, self.engine.pods_asked_by(policy));
+        }
         (asked != self.asked).then(|| self.asked.clone_from(&asked)).map(|()| asked)
     }
 }

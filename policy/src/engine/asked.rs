@@ -4,20 +4,31 @@ use std::collections::BTreeSet;
 
 use corduroy_api::{Asked, Scope};
 
-use super::Engine;
-use crate::normal::{Members, Place, Who};
+use super::{EndpointKey, Engine, compile};
+use crate::normal::{Members, Place, Policy, Who};
 
 /// What the policies in force here ask of pods elsewhere, of service accounts and of services.
 pub(super) fn asked(engine: &Engine) -> Asked {
-    let mut pods = Scope::Nothing;
-    for who in engine.sets.whos().filter(|who| who.members != Members::Nodes) {
-        pods = widened(pods, places(engine, who));
-    }
+    let pods = pods_of(engine, engine.sets.whos());
     let of_rules = engine.sets.whos().filter_map(|who| who.accounts.as_ref());
     let of_subjects = engine.policies.values().filter_map(|kept| kept.policy.subject.accounts.as_ref());
     let service_accounts = of_rules.chain(of_subjects).any(|accounts| accounts.selector.is_some());
     let services: BTreeSet<String> = engine.sets.services().map(str::to_owned).collect();
     Asked { pods, service_accounts, services }
+}
+
+/// Of which pods elsewhere something has to be known for a policy to be in force here; of none, if it selects nobody.
+pub(super) fn pods_asked_by(engine: &Engine, policy: &Policy) -> Scope {
+    let is = |key: &EndpointKey| {
+        let endpoint = engine.world.endpoints.get(key);
+        endpoint.is_some_and(|endpoint| engine.world.is(endpoint, &policy.subject))
+    };
+    if engine.locals.iter().any(is) { pods_of(engine, compile::whos(policy).iter()) } else { Scope::Nothing }
+}
+
+fn pods_of<'a>(engine: &Engine, whos: impl Iterator<Item = &'a Who>) -> Scope {
+    let pods = whos.filter(|who| who.members != Members::Nodes);
+    pods.fold(Scope::Nothing, |scope, who| widened(scope, places(engine, who)))
 }
 
 /// The namespaces in which such endpoints can be.
@@ -31,7 +42,9 @@ fn places(engine: &Engine, who: &Who) -> Scope {
     }
 }
 
-fn widened(scope: Scope, more: Scope) -> Scope {
+/// The namespaces of both.
+#[must_use]
+pub fn widened(scope: Scope, more: Scope) -> Scope {
     match (scope, more) {
         (Scope::Everywhere, _) | (_, Scope::Everywhere) => Scope::Everywhere,
         (Scope::Nothing, scope) | (scope, Scope::Nothing) => scope,

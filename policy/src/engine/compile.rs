@@ -270,19 +270,10 @@ impl Compiler<'_, '_> {
         }
     }
 
-    /// The endpoints that may be meant by a side are enough to look at: the subject at its end, at the other those of
-    /// the first set.
     fn named(&mut self, end: End, at: (Family, L4), name: &str, negated: bool) -> Option<Expr> {
         let (family, l4) = at;
         let is_subject = (end == End::Destination) == (self.direction == Direction::Ingress);
-        let named = self.side(end).sets.iter().find_map(|(negated, spec)| match spec {
-            SetSpec::Who(who) if !negated => Some((**who).clone()),
-            _ => None,
-        });
-        let who = match is_subject {
-            true => self.subject.clone(),
-            false => named.unwrap_or_else(|| Who::all(Members::Endpoints)),
-        };
+        let who = namers(self.side(end), is_subject.then_some(self.subject));
         let base = self.set(Content::Ports { who, name: name.to_owned(), protocol: l4.number() }, negated);
         Some(tuple(end, family, l4, &base, negated))
     }
@@ -292,6 +283,36 @@ impl Compiler<'_, '_> {
 fn messages(of: Family, icmp: Icmp) -> impl Iterator<Item = Expr> {
     let code = icmp.code.map(|code| Match::icmp_code(of, code));
     [Match::icmp_type(of, icmp.kind)].into_iter().chain(code).map(Expr::Match)
+}
+
+/// Whose names of ports count at an end: the subject's at its own, at the other those of the first set.
+fn namers(side: &Side, subject: Option<&Who>) -> Who {
+    let named = side.sets.iter().find_map(|(negated, spec)| match spec {
+        SetSpec::Who(who) if !negated => Some((**who).clone()),
+        _ => None,
+    });
+    subject.cloned().or(named).unwrap_or_else(|| Who::all(Members::Endpoints))
+}
+
+/// All endpoints that the rules of a policy ask about.
+pub(super) fn whos(policy: &Policy) -> Vec<Who> {
+    let mut all = Vec::new();
+    for direction in Direction::ALL {
+        for rule in policy.rules(direction).unwrap_or_default() {
+            for (side, is_receiver) in [(&rule.source, false), (&rule.destination, true)] {
+                all.extend(side.sets.iter().filter_map(|(_, spec)| match spec {
+                    SetSpec::Who(who) => Some((**who).clone()),
+                    SetSpec::Service(_) => None,
+                }));
+                let mut ports = side.ports.iter().flatten().chain(&side.not_ports);
+                if ports.any(|ports| matches!(ports, Ports::Named(_))) {
+                    let is_subject = is_receiver == (direction == Direction::Ingress);
+                    all.push(namers(side, is_subject.then_some(&policy.subject)));
+                }
+            }
+        }
+    }
+    all
 }
 
 fn names(ports: &[Ports]) -> impl Iterator<Item = &str> {

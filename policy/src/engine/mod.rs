@@ -27,7 +27,7 @@ use std::net::IpAddr;
 
 use corduroy_api::policy::own::Reach;
 use corduroy_api::policy::tier::DefaultAction;
-use corduroy_api::{Asked, Labels};
+use corduroy_api::{Asked, Labels, Scope};
 use corduroy_kernel::Packet;
 use corduroy_kernel::nft::{self, Counted, Expr, Name, Rule as Kernel};
 
@@ -37,6 +37,7 @@ use index::Index;
 use sets::{SetId, Sets};
 use world::{Stored, World};
 
+pub use asked::widened;
 pub use chains::{DENIED, PASSED, TO_PODS};
 pub use origin::{Count, Origin, RuleRef};
 pub use sets::ServiceEndpoint;
@@ -352,6 +353,12 @@ impl Engine {
     #[must_use]
     pub fn asked(&self) -> Asked {
         asked::asked(self)
+    }
+
+    /// Of which pods elsewhere something has to be known before this policy can be in force here.
+    #[must_use]
+    pub fn pods_asked_by(&self, policy: &Policy) -> Scope {
+        asked::pods_asked_by(self, policy)
     }
 
     /// How many different words are kept: keys and values of labels, names.

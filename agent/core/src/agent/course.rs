@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use corduroy_bgp::Time;
+
 use super::reading::Reading;
 use super::unwritten::Unwritten;
 
@@ -22,4 +24,6 @@ pub(super) struct Course {
     pub(super) hops: BTreeSet<IpAddr>,
     pub(super) noted: BTreeSet<String>,
     pub(super) unwritten: Unwritten,
+    /// When policies that wait for what they ask about others are in force without it.
+    pub(super) policies_wait_until: Option<Time>,
 }

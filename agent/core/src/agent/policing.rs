@@ -1,5 +1,8 @@
 //! What the policies want now: keys for the reconciler, and what has to be known of others.
 
+use std::time::Duration;
+
+use corduroy_bgp::Time;
 use corduroy_kernel::Lane;
 use corduroy_kernel::nft::Name;
 use corduroy_policy::engine::PASSED;
@@ -12,8 +15,12 @@ use crate::key::Key;
 /// The chains that say which connections were judged by the program that is in force.
 const JUDGED: [&str; 5] = ["forward", "pods-to-host", "host-in", "host-out", PASSED];
 
+/// How long a policy waits at most for what it asks about others.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Passes on what changed.
-pub(super) fn settle(agent: &mut Agent) {
+pub(super) fn settle(agent: &mut Agent, now: Time) {
+    wake(agent, now);
     let changes = agent.known.policies.take_changes();
     for dirty in &changes.dirty {
         mark(agent, dirty);
@@ -26,6 +33,20 @@ pub(super) fn settle(agent: &mut Agent) {
     if let Some(asked) = agent.known.policies.take_asked() {
         agent.out.push_back(Output::Ask(asked));
     }
+}
+
+/// Policies that waited for what is known by now wait no more, nor do those that have waited long.
+fn wake(agent: &mut Agent, now: Time) {
+    if agent.course.open {
+        agent.known.policies.begin_to_wait();
+    }
+    if !agent.known.policies.is_waiting() {
+        agent.course.policies_wait_until = None;
+        return;
+    }
+    let until = *agent.course.policies_wait_until.get_or_insert(now + PATIENCE);
+    let covered = (now < until).then(|| agent.known.model.covered().clone());
+    agent.known.policies.wake(covered.as_ref());
 }
 
 fn mark(agent: &mut Agent, dirty: &Dirty) {

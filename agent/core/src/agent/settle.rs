@@ -14,7 +14,7 @@ use crate::me::Membership;
 /// Asks every part in turn, and passes on what it wants.
 pub(super) fn settle(agent: &mut Agent, now: Time) {
     agent.serve_endpoints(now);
-    policing::settle(agent);
+    policing::settle(agent, now);
     if open(agent, now) {
         agent.serve_endpoints(now);
     }
@@ -29,7 +29,7 @@ pub(super) fn settle(agent: &mut Agent, now: Time) {
         let hops = std::mem::take(&mut agent.course.hops);
         intake::next_hops(&agent.known, &mut agent.reconciler, &hops);
     }
-    policing::settle(agent);
+    policing::settle(agent, now);
     touch_kernel(agent, now);
     // A block may forward by now: applied, or there from a former run.
     if agent.announcer.is_waiting() {

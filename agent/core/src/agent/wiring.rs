@@ -185,7 +185,9 @@ impl Work {
     /// A pod that policies speak of comes up when all is known that they ask of others: before that, a rule that
     /// denies might not know whom.
     fn policed(&self, known: &Known, now: Time) -> Option<Result<(), String>> {
-        let waits = self.direction == Direction::Up && known.policies.speaks_of(self.pod.link);
+        let policies = &known.policies;
+        let spoken_of = policies.is_waiting() || policies.speaks_of(self.pod.link);
+        let waits = self.direction == Direction::Up && spoken_of;
         match known.lacks().filter(|_| waits) {
             None => Some(Ok(())),
             Some(_) if now < self.until => None,

@@ -150,3 +150,22 @@ fn a_pod_whose_object_is_gone_is_judged_by_its_last_labels_until_its_interface_i
     tell(&mut world, [Event::Gone(ResourceKey::new(Kind::Pod, "shop/web"))]);
     assert!(verdict(&world, "ingress").starts_with("goto prog-"));
 }
+
+#[test]
+fn a_policy_that_asks_about_pods_not_known_yet_waits_and_cuts_nothing_but_not_for_ever() {
+    let mut world = world();
+    add(&mut world, "web", 1);
+    world.settle();
+    tell(&mut world, [policy("shop/from-db", FROM_DB)]);
+    assert_eq!(verdict(&world, "ingress"), "goto passed");
+    tell(&mut world, [remote("shop/db-0", "db", "10.1.9.9"), Event::Covered(Scope::Everywhere)]);
+    assert!(verdict(&world, "ingress").starts_with("goto prog-"));
+    let gone = Event::Gone(ResourceKey::new(Kind::KubernetesNetworkPolicy, "shop/from-db"));
+    tell(&mut world, [gone, Event::Covered(Scope::Nothing)]);
+    tell(&mut world, [policy("shop/from-db", FROM_DB)]);
+    assert_eq!(verdict(&world, "ingress"), "goto passed");
+    let due = world.agent.next_timeout().unwrap();
+    world.agent.handle(Input::Timeout, due);
+    world.settle();
+    assert!(verdict(&world, "ingress").starts_with("goto prog-"));
+}

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use corduroy_api::policy::host::HostEndpoint;
-use corduroy_api::policy::{PolicyBody, PolicyResource};
+use corduroy_api::policy::PolicyBody;
 use corduroy_api::{Asked, Key, Kind, Labels, Pod, Scope};
 use corduroy_fabric::Model;
 use corduroy_kernel::LinkName;

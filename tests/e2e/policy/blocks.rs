@@ -106,12 +106,6 @@ pub(super) const CASES: &[Trial] = &[
          allow out -> v/* : v4",
     ),
     case(
-        "a block with bits behind its length is that network",
-        "np x/p {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.1.3.77/24}}]}]}",
-        "deny * -> x/*
-         allow outside -> x/* : v4",
-    ),
-    case(
         "blocks and selectors stand in one rule",
         "np x/p {podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{ipBlock: {cidr: $4(out)/32}},
                  {namespaceSelector: {matchLabels: {ns: v}}}], ports: [{port: 80}]}]}",

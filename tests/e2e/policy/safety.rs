@@ -195,7 +195,8 @@ fn a_policy_that_is_not_understood_denies_what_it_is_about_and_says_so() {
         other => Err(format!("{other:?}")),
     });
     let mended =
-        "own x/broken {selector: pod == 'a', ingress: [{action: Allow, protocol: ICMP, icmp: {type: 8}}]}";
+        "own x/broken {selector: pod == 'a', ingress: [{action: Allow, protocol: TCP, destination: {ports:
+                  [80]}}]}";
     ground.apply(mended);
     ground.becomes("deny * -> x/a\n allow * -> x/a : tcp/80\n deny v/b -> *").unwrap();
     eventually(PATIENCE, || match in_force(&ground, "-n x networkpolicies.corduroy.dev broken")? {

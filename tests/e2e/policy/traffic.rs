@@ -67,35 +67,42 @@ impl Talk {
     }
 }
 
+fn talk(ground: &Ground, pairs: &[(&str, &str)]) -> Vec<Talk> {
+    let talks: Vec<_> = pairs.iter().map(|(from, to)| Talk::start(ground, from, to)).collect();
+    talks.iter().for_each(|talk| talk.goes_on("the beginning"));
+    talks
+}
+
 #[test]
 fn a_policy_that_starts_to_deny_cuts_connections_and_flows_and_no_others() {
     let shared = Ground::shared();
     let ground = shared.turn();
-    ground.becomes("").unwrap();
-    let talk = |pairs: &[(&str, &str)]| -> Vec<Talk> {
-        pairs.iter().map(|(from, to)| Talk::start(&ground, from, to)).collect()
-    };
+    // The node of x/a knows all pods then.
+    let known =
+        "np x/known {podSelector: {matchLabels: {pod: b}}, ingress: [{from: [{namespaceSelector: {}}]}]}";
+    ground.apply(known);
+    let becomes = |table: &str| ground.becomes(&format!("deny nodes outside -> x/b\n{table}")).unwrap();
+    becomes("");
     // On one node and on two, in a rack and between racks.
-    let to_be_cut = talk(&[("z/a", "x/a"), ("v/a", "x/a"), ("v/c", "x/a")]);
-    let others = talk(&[("x/b", "x/a"), ("x/c", "x/a"), ("x/a", "v/c"), ("v/a", "x/b")]);
-    to_be_cut.iter().chain(&others).for_each(|talk| talk.goes_on("the beginning"));
+    let to_be_cut = talk(&ground, &[("z/a", "x/a"), ("v/a", "x/a"), ("v/c", "x/a")]);
+    let others = talk(&ground, &[("x/b", "x/a"), ("x/c", "x/a"), ("x/a", "v/c"), ("v/a", "x/b")]);
 
     let ingress = "np x/p {podSelector: {matchLabels: {pod: a}}, ingress: [{from: [{podSelector: {}}]}]}";
     ground.apply(ingress);
-    ground.becomes("deny * -> x/a\n allow x/* -> x/a").unwrap();
+    becomes("deny * -> x/a\n allow x/* -> x/a");
     to_be_cut.iter().for_each(|talk| talk.is_cut(&others[0]));
     others.iter().for_each(|talk| talk.goes_on("a policy that cuts others"));
     drop(to_be_cut);
 
     let egress = "np x/q {podSelector: {matchLabels: {pod: a}}, policyTypes: [Egress], egress: [
                           {to: [{namespaceSelector: {matchLabels: {ns: z}}}]}]}";
-    let kept = talk(&[("x/a", "z/c"), ("x/a", "z/a")]);
+    let kept = talk(&ground, &[("x/a", "z/c"), ("x/a", "z/a")]);
     ground.apply(egress);
-    ground.becomes("deny * -> x/a\n allow x/* -> x/a\n deny x/a -> *\n allow x/a -> z/*").unwrap();
+    let table = "deny * -> x/a\n allow x/* -> x/a\n deny x/a -> *\n allow x/a -> z/*";
+    becomes(table);
     others[2].is_cut(&others[0]);
-    for talk in [&others[0], &others[1], &others[3], &kept[0], &kept[1]] {
-        talk.goes_on("a policy for the other way");
-    }
+    let kept = [&others[0], &others[1], &others[3], &kept[0], &kept[1]];
+    kept.iter().for_each(|talk| talk.goes_on("a policy for the other way"));
 
     // Programs are made anew, and what they allow goes on.
     for n in 0..CHANGES {
@@ -103,19 +110,33 @@ fn a_policy_that_starts_to_deny_cuts_connections_and_flows_and_no_others() {
         let more = format!(
             "np x/p {{podSelector: {{matchLabels: {{pod: a}}}}, ingress: [{{from: [{{podSelector: {{}}}}]}},
              {{ports: [{{port: {port}}}]}}]}}
-             np x/r{n} {{podSelector: {{}}, policyTypes: [Egress, Ingress], ingress: [{{}}], egress: [{{}}]}}"
+             np x/r{n} {{podSelector: {{matchLabels: {{pod: a}}}}, policyTypes: [Egress, Ingress], ingress: [{{}}],
+             egress: [{{}}]}}"
         );
         ground.apply(&more);
-        ground.becomes("deny * -> x/a\n allow * -> x/a\n deny x/a -> *\n allow x/a -> *").unwrap();
+        becomes("");
         ground.delete(&format!("np x/r{n} {{}}"));
-        ground.becomes("deny * -> x/a\n allow x/* -> x/a\n deny x/a -> *\n allow x/a -> z/*").unwrap();
+        becomes(table);
     }
-    for talk in [&others[0], &others[1], &others[3], &kept[0], &kept[1]] {
-        talk.goes_on("policies that come and go");
-    }
-    drop((others, kept));
-    ground.delete(ingress);
-    ground.delete(egress);
+    kept.iter().for_each(|talk| talk.goes_on("policies that come and go"));
+    [known, ingress, egress].iter().for_each(|policy| ground.delete(policy));
+    ground.becomes("").unwrap();
+}
+
+#[test]
+fn a_policy_that_is_the_first_to_name_pods_of_other_nodes_cuts_nobody_whom_it_allows() {
+    let shared = Ground::shared();
+    let ground = shared.turn();
+    ground.becomes("").unwrap();
+    let allowed = talk(&ground, &[("x/c", "x/a"), ("z/c", "x/a"), ("z/a", "x/b"), ("x/a", "z/a")]);
+    let policy = "np x/p {podSelector: {}, policyTypes: [Ingress, Egress],
+                  ingress: [{from: [{podSelector: {}}, {namespaceSelector: {matchLabels: {ns: z}}}]}],
+                  egress: [{to: [{podSelector: {}}, {namespaceSelector: {matchLabels: {ns: z}}}]}]}";
+    ground.apply(policy);
+    let became = ground.becomes("deny * -> x/*\n deny x/* -> *\n allow x/* z/* -> x/*\n allow x/* -> z/*");
+    became.unwrap();
+    allowed.iter().for_each(|talk| talk.goes_on("the first policy"));
+    ground.delete(policy);
     ground.becomes("").unwrap();
 }
 

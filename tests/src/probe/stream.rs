@@ -1,7 +1,7 @@
 //! A TCP connection that stays open, with something under way all the time.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,6 +19,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Stream {
     shared: Arc<Shared>,
+    ends: [TcpStream; 2],
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -46,7 +47,9 @@ impl Stream {
             let ready = end.set_read_timeout(Some(GLANCE)).and_then(|()| end.set_nodelay(true));
             ready.unwrap_or_else(|e| panic!("connection to {target}: {e}"));
         }
-        let sender = client.try_clone().unwrap_or_else(|e| panic!("connection to {target}: {e}"));
+        let again =
+            |end: &TcpStream| end.try_clone().unwrap_or_else(|e| panic!("connection to {target}: {e}"));
+        let (sender, ends) = (again(&client), [again(&client), again(&server)]);
         let shared = Arc::new(Shared::default());
         let run = |body: fn(TcpStream, &Shared) -> std::io::Result<()>, end: TcpStream| {
             let shared = Arc::clone(&shared);
@@ -58,7 +61,7 @@ impl Stream {
             })
         };
         let threads = vec![run(send, sender), run(receive, client), run(reflect, server)];
-        Self { shared, threads }
+        Self { shared, ends, threads }
     }
 
     /// How many numbers have come back.
@@ -84,6 +87,10 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
+        // Who writes into a connection that is cut waits for ever otherwise.
+        for end in &self.ends {
+            let _ = end.shutdown(Shutdown::Both);
+        }
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }

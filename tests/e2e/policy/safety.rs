@@ -67,6 +67,17 @@ fn a_pod_that_is_born_under_a_policy_gets_and_sends_nothing_before_it_is_in_forc
         ground.apply(policy);
         let forbidden = visits(80);
         let allowed = visits(81);
+        // The one before is gone for good.
+        let silent = |target| Question {
+            netns: receiver.netns.clone(),
+            target,
+            over: Transport::Udp(8081),
+            awaited: false,
+        };
+        eventually(BACK, || match sweep(&born.map(silent), Duration::from_secs(1)) {
+            answers if answers.iter().all(|answer| *answer == Answer::Silence) => Ok(()),
+            answers => Err(format!("the pod before it is still there: {answers:?}")),
+        });
         let hammers = ["x/b", "v/b", "z/c"].map(|from| {
             let from = ground.scene.party(from);
             BORN.map(|address| Ping::start_in(&from.netns, &from.name, address, HAMMER))

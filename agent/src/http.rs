@@ -9,11 +9,15 @@ use corduroy_api::Kind;
 use corduroy_bgp_net::Counters;
 use corduroy_fabric::Sync;
 use corduroy_ipc::status::{BgpSummary, Peer, Severity};
+use corduroy_kernel::nft::Counted;
+use corduroy_policy::Origin;
+use corduroy_policy::normal::Action;
 use corduroy_status::http::{Observed, Pending};
 use corduroy_status::{SpeakerView, http, metrics};
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::caretaker::{Counts, Tally};
+use crate::policies;
 use crate::view::{Asker, View};
 
 /// Answers at `address` as long as the runtime lives. `tally` is what the agent of a cluster does as its caretaker.
@@ -22,7 +26,9 @@ use crate::view::{Asker, View};
 /// As the system says.
 pub async fn serve(address: SocketAddr, agent: Asker, tally: Option<Tally>) -> io::Result<()> {
     let metrics = Metrics::new(tally).map_err(io::Error::other)?;
-    let (_, serving) = http::serve(address, Arc::new(Program { agent, metrics: Arc::new(metrics) })).await?;
+    let counted = policies::Counters::default();
+    let program = Program { agent, counted, metrics: Arc::new(metrics) };
+    let (_, serving) = http::serve(address, Arc::new(program)).await?;
     tokio::spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!("metrics and health: {error}");
@@ -34,6 +40,7 @@ pub async fn serve(address: SocketAddr, agent: Asker, tally: Option<Tally>) -> i
 /// The agent, as a program that can be asked.
 struct Program {
     agent: Asker,
+    counted: policies::Counters,
     metrics: Arc<Metrics>,
 }
 
@@ -51,7 +58,8 @@ impl Observed for Program {
                 self.metrics.speaker.observe(&summary, &peers, &counters);
             }
             let metrics = Arc::clone(&self.metrics);
-            let text = self.agent.ask(move |view| metrics.show(view)).await;
+            let counted = self.counted.get().await;
+            let text = self.agent.ask(move |view| metrics.show(view, &counted)).await;
             text.unwrap_or_default()
         })
     }
@@ -79,6 +87,7 @@ struct Metrics {
     speaker: metrics::Speaker,
     node: Node,
     kernel: Kernel,
+    policies: Policies,
     care: Option<Care>,
     pools: Pools,
 }
@@ -110,6 +119,18 @@ struct Node {
     pods: IntGauge,
     failed: IntGauge,
     addresses: IntGaugeVec,
+}
+
+struct Policies {
+    denied: IntGaugeVec,
+    lost: IntGauge,
+    in_force: IntGauge,
+    broken: IntGauge,
+    sets: IntGauge,
+    elements: IntGauge,
+    chains: IntGauge,
+    endpoints: IntGauge,
+    generation: IntGauge,
 }
 
 struct Kernel {
@@ -165,16 +186,32 @@ impl Metrics {
             refused: make.one("kernel_refused", "Objects the kernel refuses.")?,
             repaired: make.one("kernel_repaired_total", "Objects of ours put right since the start.")?,
         };
+        let policies = Policies {
+            denied: make.many(
+                "policy_denied_packets_total",
+                "Packets that a policy denied, or a tier because none allowed them, of the chains there are.",
+                &["policy", "direction"],
+            )?,
+            lost: make.one("policy_log_lost_total", "Denied packets of which no report came through.")?,
+            in_force: make.one("policies_in_force", "Policies that select something on this node.")?,
+            broken: make.one("policies_broken", "Policies that are not in force as they were written.")?,
+            sets: make.one("policy_sets", "Sets of addresses and ports that policies look up.")?,
+            elements: make.one("policy_set_elements", "Elements of these sets.")?,
+            chains: make.one("policy_chains", "Chains of policies.")?,
+            endpoints: make.one("policy_endpoints", "Pods, nodes and network sets that policies know.")?,
+            generation: make.one("policy_generation", "The number of the program that is in force.")?,
+        };
         let pools = Pools {
             addresses: make.many("ipam_pool_addresses", "Addresses that a pool has.", &["pool"])?,
             blocks: make.many("ipam_pool_blocks", "Blocks of a pool, of all nodes.", &["pool", "state"])?,
         };
         let care = tally.map(|tally| Care::new(tally, &make)).transpose()?;
         let speaker = metrics::Speaker::new(&registry)?;
-        Ok(Self { registry, speaker, node, kernel, care, pools })
+        Ok(Self { registry, speaker, node, kernel, policies, care, pools })
     }
 
-    fn show(&self, view: &View<'_>) -> String {
+    fn show(&self, view: &View<'_>, counted: &[Counted]) -> String {
+        self.policies.set(view, counted);
         self.node.set(view);
         self.kernel.set(view);
         let is_told = self.care.as_ref().is_none_or(Care::set);
@@ -219,6 +256,30 @@ impl Node {
         for (state, count) in [("used", used), ("resting", resting), ("free", free), ("withheld", withheld)] {
             self.addresses.with_label_values(&[state]).set(count);
         }
+    }
+}
+
+impl Policies {
+    fn set(&self, view: &View<'_>, counted: &[Counted]) {
+        let policies = &view.agent.known().policies;
+        let engine = policies.engine();
+        self.denied.reset();
+        for (origin, count) in engine.counts(counted) {
+            let (policy, direction) = match origin {
+                Origin::Rule(rule, Action::Deny) => (rule.policy.to_string(), rule.direction),
+                Origin::Silence { tier, direction } => (format!("tier {tier}"), direction),
+                _ => continue,
+            };
+            self.denied.with_label_values(&[&policy, &direction.to_string()]).add(number(count.packets));
+        }
+        self.lost.set(number(view.agent.drops().lost()));
+        self.in_force.set(number(engine.in_force().len()));
+        self.broken.set(number(engine.broken().count()));
+        self.sets.set(number(engine.sets().count()));
+        self.elements.set(number(engine.elements()));
+        self.chains.set(number(engine.chains().count()));
+        self.endpoints.set(number(engine.endpoints()));
+        self.generation.set(i64::from(policies.generation().number()));
     }
 }
 

@@ -22,7 +22,7 @@ use crate::journal::JournalFile;
 use crate::kernel::KernelThread;
 use crate::signals::Signals;
 use crate::view::{Asker, Question, View};
-use crate::{http, status};
+use crate::{drop_log, http, policies, status};
 
 /// Why the process ends other than by being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +106,8 @@ pub async fn run(beginning: Beginning) -> Result<(), RunError> {
         let listening = http::serve(address, asker, tally).await;
         listening.map_err(|why| socket(&format!("metrics.listen {address}"), why))?;
     }
+    let done = mpsc::unbounded_channel();
+    drop_log::start(done.0.clone()).map_err(|why| socket("thread of the drop log", why))?;
     let mut run = Run {
         signals: Signals::new().map_err(|why| socket("signals", why))?,
         kernel: KernelThread::start()?,
@@ -114,7 +116,7 @@ pub async fn run(beginning: Beginning) -> Result<(), RunError> {
         feed: Feed::start(place, config.state_dir.join("datastore.snapshot")),
         bgp,
         journal,
-        done: mpsc::unbounded_channel(),
+        done,
         questions,
         audit: Audit::new(config.audit),
         begun: Begun { at: now(), was_read: false },
@@ -198,6 +200,7 @@ impl Run {
                 // The loop ends before its tasks do.
                 self.feed.write(*write, move |key, result| drop(done.send(Input::Written { key, result })));
             }
+            Output::ReadFlows => policies::read_flows(self.done.0.clone()),
             Output::Ask(asked) => self.feed.ask(asked),
             Output::Append(lines) => journalled(self.journal.append(&lines)),
             Output::Rewrite(text) => journalled(self.journal.rewrite(&text)),

@@ -18,6 +18,7 @@ use corduroy_kernel::LinkName;
 use corduroy_status::{SpeakerView, StatusSocket};
 use ipnetwork::IpNetwork;
 
+use crate::policies;
 use crate::view::{Asker, View};
 
 /// Answers at `socket` as long as the runtime lives.
@@ -40,6 +41,9 @@ pub fn serve(socket: &Path, agent: Asker) -> io::Result<()> {
 }
 
 async fn answer(request: StatusRequest, agent: &Asker) -> Result<StatusAnswer, String> {
+    if let StatusRequest::Policy(request) = request {
+        return policies::answer(request, agent).await.map(StatusAnswer::Policy);
+    }
     let speaker = agent.ask(|view| view.speaker()).await.map_err(|error| error.to_string())?;
     let wanted = "there is no BGP speaker yet: `cordctl status` says what is waited for";
     match (request, speaker) {
@@ -89,7 +93,7 @@ async fn ask_speaker(
             });
             explanation.await.map(StatusAnswer::Explain).map_err(gone)
         }
-        StatusRequest::Peers | StatusRequest::Status | StatusRequest::Ipam => {
+        StatusRequest::Peers | StatusRequest::Status | StatusRequest::Ipam | StatusRequest::Policy(_) => {
             let peers = speaker.peers().await.map_err(|error| error.to_string())?;
             Ok(StatusAnswer::Peers { peers })
         }

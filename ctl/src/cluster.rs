@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use corduroy_api::node_status::{NodeReport, PLURAL};
 use corduroy_api::raw::Raw;
-use corduroy_api::{API_VERSION, Event, Kind, Report, Source, yaml};
+use corduroy_api::{API_VERSION, Event, Kind, Report, Resource, Source, yaml};
 use corduroy_datastore::Datastore;
 use corduroy_datastore_kubernetes::{Identity, Kubernetes};
 use corduroy_fabric::Model;
@@ -52,13 +52,22 @@ impl Cluster {
     pub(crate) fn model(&self, kinds: &[Kind]) -> Result<Model, NoAnswer> {
         let mut model = Model::default();
         for kind in kinds {
-            let all = self.runtime.block_on(self.kubernetes.list(*kind));
-            for resource in all.map_err(|error| NoAnswer::Cluster(error.to_string()))? {
+            for resource in self.resources(&[*kind])? {
                 model.apply(Event::Put(resource));
             }
             model.apply(Event::InSync { kind: *kind, from: Source::Live });
         }
         Ok(model)
+    }
+
+    /// The resources of these kinds, as they are.
+    pub(crate) fn resources(&self, kinds: &[Kind]) -> Result<Vec<Resource>, NoAnswer> {
+        let mut found = Vec::new();
+        for kind in kinds {
+            let all = self.runtime.block_on(self.kubernetes.list(*kind));
+            found.extend(all.map_err(|error| NoAnswer::Cluster(error.to_string()))?);
+        }
+        Ok(found)
     }
 
     /// What agents report, by node.

@@ -57,7 +57,11 @@ pub(crate) fn answer(client: &Client<'_>, question: Question, output: Output) ->
             StatusAnswer::Ipam(ipam) => output.show(&ipam, |ipam, _| show::ipam(ipam)),
             other => Err(NoAnswer::unexpected(other)),
         },
-        Question::Routes(_) | Question::Doctor(_) | Question::SupportBundle { .. } => {
+        Question::Routes(_)
+        | Question::Policy { .. }
+        | Question::Plan(_)
+        | Question::Doctor(_)
+        | Question::SupportBundle { .. } => {
             Err(NoAnswer::Failed("this is not asked of the socket".to_owned()))
         }
     }

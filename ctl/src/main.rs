@@ -14,6 +14,7 @@ mod client;
 mod cluster;
 mod doctor;
 mod here;
+mod policy;
 mod show;
 mod table;
 
@@ -103,6 +104,14 @@ enum Question {
         #[command(subcommand)]
         what: IpamQuestion,
     },
+    /// Policies: what becomes of a packet and why, what is in force.
+    Policy {
+        #[command(subcommand)]
+        what: policy::PolicyQuestion,
+    },
+    /// What policies would change on this node if they were applied: chains, sets, pods, and the live connections they
+    /// would cut. Nothing is applied.
+    Plan(policy::Plan),
     /// What is wrong with this machine as a node, and what to do about it.
     Doctor(Root),
     /// An archive of everything an engineer asks for, without secrets.
@@ -169,6 +178,8 @@ fn answer(place: &Place, question: Question, output: Output) -> Result<(String, 
             of_cluster(&cluster, Question::Peers { address, node: Some(node) }, output)?
         }
         Question::Routes(routes) => here::routes(&client, routes, output, place.is_cluster())?,
+        Question::Policy { what } => policy::answer(place, what, output)?,
+        Question::Plan(plan) => policy::plan(place, plan, output)?,
         question if place.is_cluster() => {
             of_cluster(&Cluster::connect(&place.identity())?, question, output)?
         }
@@ -193,9 +204,11 @@ fn of_cluster(cluster: &Cluster, question: Question, output: Output) -> Result<S
                 cluster::address::show(known)
             }),
         Question::Ipam { .. } => output.show(&cluster::ipam::usage(cluster)?, cluster::ipam::show),
-        Question::Routes(_) | Question::Doctor(_) | Question::SupportBundle { .. } => {
-            Err(NoAnswer::Failed("this is asked of a node".to_owned()))
-        }
+        Question::Routes(_)
+        | Question::Policy { .. }
+        | Question::Plan(_)
+        | Question::Doctor(_)
+        | Question::SupportBundle { .. } => Err(NoAnswer::Failed("this is asked of a node".to_owned())),
     }
 }
 

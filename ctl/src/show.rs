@@ -3,6 +3,7 @@
 mod explanation;
 mod ipam;
 mod peers;
+pub(crate) mod policy;
 mod routes;
 mod status;
 

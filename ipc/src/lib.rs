@@ -14,5 +14,6 @@
 pub mod cni;
 pub mod frame;
 pub mod hash;
+pub mod policy;
 pub mod status;
 pub mod version;

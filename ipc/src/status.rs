@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::{PolicyAnswer, PolicyRequest};
+
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "camelCase")]
@@ -24,6 +26,8 @@ pub enum StatusRequest {
     },
     /// Who has which addresses on this node?
     Ipam,
+    /// Something about policies.
+    Policy(PolicyRequest),
 }
 
 /// An answer.
@@ -43,6 +47,8 @@ pub enum StatusAnswer {
     Explain(Box<Explanation>),
     /// To [`StatusRequest::Ipam`].
     Ipam(Ipam),
+    /// To [`StatusRequest::Policy`].
+    Policy(PolicyAnswer),
     /// The question can't be answered, and why (also: versions that do not meet, malformed requests).
     Failed {
         /// For a person.
@@ -508,14 +514,21 @@ pub enum Holder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{PolicyDrops, TraceQuery};
 
     #[test]
     fn every_question_and_answer_reads_back_as_written() {
         let query =
             RouteQuery { within: Some("10.0.0.0/8".parse().unwrap()), best: true, ..RouteQuery::default() };
-        for request in
-            [StatusRequest::Status, StatusRequest::Peers, StatusRequest::Routes(query), StatusRequest::Ipam]
-        {
+        let policy = [
+            PolicyRequest::Trace(TraceQuery { icmp: Some((8, 0)), ..TraceQuery::default() }),
+            PolicyRequest::Show { name: None },
+            PolicyRequest::Drops { after: 7 },
+        ];
+        let policy = policy.map(StatusRequest::Policy);
+        let others =
+            [StatusRequest::Status, StatusRequest::Peers, StatusRequest::Routes(query), StatusRequest::Ipam];
+        for request in others.into_iter().chain(policy) {
             let json = serde_json::to_string(&request).unwrap();
             assert_eq!(serde_json::from_str::<StatusRequest>(&json).unwrap(), request);
         }
@@ -527,6 +540,7 @@ mod tests {
         let answers = [
             StatusAnswer::Status(Box::default()),
             StatusAnswer::Ipam(Ipam { addresses: vec![address], ..Ipam::default() }),
+            StatusAnswer::Policy(PolicyAnswer::Drops(PolicyDrops { last: 9, ..PolicyDrops::default() })),
             StatusAnswer::Failed { why: "no".into() },
         ];
         for answer in answers {

@@ -84,6 +84,12 @@ impl Display for Judgement {
             Some(Step { said: Said::Rule(rule, Action::Allow | Action::Deny), .. }) => {
                 write!(f, " by {rule}")?;
             }
+            // Policies without a rule have no chain that would be asked.
+            Some(Step { said: Said::Default(DefaultAction::Deny), tier, policies, .. })
+                if policies.is_empty() =>
+            {
+                write!(f, " by tier {tier} (what selects it there has no rule)")?;
+            }
             Some(Step { said: Said::Default(DefaultAction::Deny), tier, policies, .. }) => {
                 write!(f, " by tier {tier} (")?;
                 list(f, policies)?;

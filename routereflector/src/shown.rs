@@ -116,6 +116,7 @@ impl Shown {
                 Err(refused) => refused.into(),
             },
             StatusRequest::Ipam => failed("a route reflector hands out no addresses; ask a node's agent"),
+            StatusRequest::Policy(_) => failed("a route reflector has no pods; ask a node's agent"),
         }
     }
 

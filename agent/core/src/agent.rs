@@ -17,6 +17,7 @@
 //! | `sessions` | what the speaker is to be |
 //! | `advertise`, `announcer` | what is announced: only what forwards |
 //! | `reading` | when the kernel is read |
+//! | `sweep` | which connections are denied by now |
 //!
 //! Nothing is done to kernel, peers or datastore before every kind of resource has been said (or can't be had) and the
 //! kernel was read once.
@@ -31,6 +32,7 @@ use corduroy_kernel::OpResult;
 
 use crate::convert;
 use crate::endpoints::{self, Endpoints};
+use crate::explain::drops::Drops;
 use crate::former::Former;
 use crate::key::Key;
 use crate::known::Known;
@@ -55,6 +57,7 @@ mod policing;
 mod reading;
 mod settings;
 mod settle;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod tunnels;
@@ -146,6 +149,8 @@ impl Agent {
                 self.endpoints.handle(request, now);
             }
             Input::Member(member) => intake::member(self, member),
+            Input::Heard(heard) => self.course.drops.heard(&self.known, heard),
+            Input::Flows(flows) => sweep::flows(&mut self.course.sweep, flows, now),
             Input::HungUp(id) => self.endpoints.handle(endpoints::Input::HungUp(id), now),
             Input::Timeout => self.timeout(now),
         }
@@ -169,6 +174,7 @@ impl Agent {
             self.wiring.next_timeout(),
             self.course.reading.next_timeout(),
             self.course.policies_wait_until,
+            self.course.sweep.next_timeout(),
         ];
         times.into_iter().flatten().min()
     }
@@ -224,6 +230,12 @@ impl Agent {
     #[must_use]
     pub fn reconciler(&self) -> &Reconciler {
         &self.reconciler
+    }
+
+    /// The packets that were denied last.
+    #[must_use]
+    pub fn drops(&self) -> &Drops {
+        &self.course.drops
     }
 
     /// The pods and their addresses.

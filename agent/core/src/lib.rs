@@ -29,6 +29,7 @@ pub mod caretaker;
 pub mod convert;
 pub mod desired;
 pub mod endpoints;
+pub mod explain;
 pub mod former;
 pub mod ipam;
 pub mod key;

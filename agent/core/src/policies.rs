@@ -9,8 +9,8 @@
 //! place. A pod of this node is one that is wired here, whatever else is said of it: its addresses are those of its
 //! interfaces, its labels those that its object had last, also when the object is gone before the interface is.
 //!
-//! **A policy waits** until the pods elsewhere that its rules ask about are known: with half of them, it would cut what it
-//! allows. What was in force before it stays so long, and no new pod comes up meanwhile.
+//! **A policy waits** until the pods elsewhere that its rules ask about are known: with half of them, it would cut what
+//! it allows. What was in force before it stays so long, and no new pod comes up meanwhile.
 //!
 //! **Connections** that were let pass carry the number of the program that let them ([`Generation`]). What may deny
 //! something that was allowed makes a new number, in the same transaction, and from then on each connection is judged
@@ -19,8 +19,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use corduroy_api::policy::host::HostEndpoint;
 use corduroy_api::policy::PolicyBody;
+use corduroy_api::policy::host::HostEndpoint;
 use corduroy_api::{Asked, Key, Kind, Labels, Pod, Scope};
 use corduroy_fabric::Model;
 use corduroy_kernel::LinkName;
@@ -53,6 +53,12 @@ impl Generation {
     #[must_use]
     pub fn mark(self) -> u32 {
         u32::from(self.0) << 16
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub fn number(self) -> u16 {
+        self.0
     }
 
     /// The one after it.

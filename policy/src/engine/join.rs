@@ -12,6 +12,22 @@ impl Engine {
         self.policies.get(id)?.active.as_ref()?.lines(direction)
     }
 
+    /// An endpoint that was `old` is found by the addresses that it has now.
+    pub(super) fn relocate(&mut self, key: &EndpointKey, old: Option<&Stored>) {
+        for address in old.into_iter().flat_map(|old| &old.addresses) {
+            if let Some(keys) = self.locals_at.get_mut(address) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.locals_at.remove(address);
+                }
+            }
+        }
+        let new = self.world.endpoints.get(key).filter(|stored| stored.local && !stored.absent);
+        for address in new.into_iter().flat_map(|new| &new.addresses) {
+            self.locals_at.entry(*address).or_default().insert(key.clone());
+        }
+    }
+
     /// Everybody in a namespace belongs where they belong now.
     pub(super) fn settle_members(&mut self, namespace: &str) {
         for key in self.world.members(namespace) {

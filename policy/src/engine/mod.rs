@@ -16,6 +16,7 @@ mod chains;
 mod compile;
 mod index;
 mod join;
+mod listing;
 mod names;
 mod origin;
 mod sets;
@@ -39,6 +40,7 @@ use world::{Stored, World};
 
 pub use asked::widened;
 pub use chains::{DENIED, PASSED, TO_PODS};
+pub use listing::Listed;
 pub use origin::{Count, Origin, RuleRef};
 pub use sets::ServiceEndpoint;
 pub use world::{Class, Endpoint, EndpointKey};
@@ -61,7 +63,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 4] = [Self::Own, Self::Forward, Self::Untracked, Self::PreDnat];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Own, Self::Forward, Self::Untracked, Self::PreDnat];
 
     /// Does a policy of such a reach speak here?
     fn hears(self, reach: Reach, class: Class, direction: Direction) -> bool {
@@ -136,6 +139,8 @@ type Programs = BTreeMap<(Stage, Direction), Name>;
 pub struct Engine {
     world: World,
     locals: BTreeSet<EndpointKey>,
+    /// Those of them that have this address.
+    locals_at: BTreeMap<IpAddr, BTreeSet<EndpointKey>>,
     policies: BTreeMap<PolicyId, Kept>,
     tiers: BTreeMap<String, Tier>,
     subjects: Index<PolicyId>,
@@ -150,6 +155,7 @@ impl Engine {
     /// An endpoint came or changed.
     pub fn put_endpoint(&mut self, key: &EndpointKey, endpoint: &Endpoint) {
         let old = self.world.put(key, endpoint);
+        self.relocate(key, old.as_ref());
         match self.world.endpoints.get(key).is_some_and(|stored| stored.local) {
             true => self.locals.insert(key.clone()),
             false => self.locals.remove(key),
@@ -164,6 +170,7 @@ impl Engine {
     pub fn remove_endpoint(&mut self, key: &EndpointKey) {
         let Some(old) = self.world.remove(key) else { return };
         self.locals.remove(key);
+        self.relocate(key, Some(&old));
         self.settle(key, Some(&old));
         self.world.drop_words(&old);
     }
@@ -266,10 +273,31 @@ impl Engine {
 
     /// The endpoints of this node that have an address.
     pub(crate) fn locals_at(&self, address: IpAddr) -> impl Iterator<Item = &EndpointKey> {
-        self.locals.iter().filter(move |key| {
-            let endpoint = self.world.endpoints.get(*key);
-            endpoint.is_some_and(|endpoint| endpoint.addresses.contains(&address) && !endpoint.absent)
-        })
+        self.locals_at.get(&address).into_iter().flatten()
+    }
+
+    /// What the policies in force here ask of pods elsewhere, of service accounts and of services.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        asked::asked(self)
+    }
+
+    /// The policies that select an endpoint of this node, in the order in which they are asked.
+    #[must_use]
+    pub fn in_force(&self) -> Vec<Listed<'_>> {
+        listing::in_force(self)
+    }
+
+    /// How many endpoints are known, those of this node among them.
+    #[must_use]
+    pub fn endpoints(&self) -> usize {
+        self.world.endpoints.len()
+    }
+
+    /// How many elements all sets have.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        self.sets.elements()
     }
 
     /// The rules that match nothing, or nothing that comes to them, of policies that select an endpoint of this node.
@@ -347,12 +375,6 @@ impl Engine {
     pub fn homeless(&self) -> impl Iterator<Item = (&PolicyId, &str)> {
         let kept = self.policies.iter().map(|(id, kept)| (id, kept.policy.tier.as_str()));
         kept.filter(|(_, tier)| !self.tiers.contains_key(*tier) && Tier::given(tier).order == Order::Last)
-    }
-
-    /// What the policies in force here ask of pods elsewhere, of service accounts and of services.
-    #[must_use]
-    pub fn asked(&self) -> Asked {
-        asked::asked(self)
     }
 
     /// Of which pods elsewhere something has to be known before this policy can be in force here.

@@ -482,6 +482,11 @@ impl Sets {
         empty.then(|| state.content.to_string())
     }
 
+    /// How many members all sets have.
+    pub(super) fn elements(&self) -> usize {
+        self.states.values().map(|state| state.counts.len()).sum()
+    }
+
     /// Is it in the set?
     pub(super) fn has(&self, name: &Name, key: &nft::Key) -> bool {
         let state = self.by_name.get(name).and_then(|(id, part)| Some((self.states.get(id)?, part)));

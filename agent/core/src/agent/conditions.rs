@@ -41,8 +41,31 @@ pub fn conditions(agent: &Agent) -> Vec<Condition> {
                    and from pools";
         out.push(condition(Severity::Warning, about, why));
     }
+    out.extend(policies(agent));
     out.sort_by_key(|condition| condition.severity);
     out
+}
+
+/// What of policies is not as it was meant, or not yet. (What is wrong with one of them, and a kind that can't be had,
+/// is said with all other resources.)
+fn policies(agent: &Agent) -> Vec<Condition> {
+    let known = agent.known();
+    let engine = known.policies.engine();
+    let homeless = engine.homeless().map(|(id, tier)| {
+        let message = format!(
+            "nobody has made its tier {tier:?}: it is asked last, and what it does not allow is denied"
+        );
+        condition(Severity::Warning, id.to_string(), message)
+    });
+    let waiting = agent.endpoints().iter().filter(|endpoint| !endpoint.wired).count();
+    let lacks = known
+        .lacks()
+        .filter(|_| waiting > 0)
+        .map(|what| condition(Severity::Warning, "policies", format!("{waiting} pods wait for {what}")));
+    let deaf = agent.drops().deaf().map(|why| {
+        condition(Severity::Warning, "policies", format!("packets that they deny are not reported: {why}"))
+    });
+    homeless.chain(lacks).chain(deaf).collect()
 }
 
 fn cannot(device: LinkName) -> String {

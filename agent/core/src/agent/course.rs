@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use corduroy_bgp::Time;
 
 use super::reading::Reading;
+use super::sweep::Sweep;
 use super::unwritten::Unwritten;
+use crate::explain::drops::Drops;
 
 /// How far things are.
 #[derive(Debug, Default)]
@@ -26,4 +28,6 @@ pub(super) struct Course {
     pub(super) unwritten: Unwritten,
     /// When policies that wait for what they ask about others are in force without it.
     pub(super) policies_wait_until: Option<Time>,
+    pub(super) drops: Drops,
+    pub(super) sweep: Sweep,
 }

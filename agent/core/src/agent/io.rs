@@ -10,10 +10,11 @@ use corduroy_bgp::event::Event as BgpEvent;
 use corduroy_bgp::io::{Change, Origination};
 use corduroy_bgp::status::PeerStatus;
 use corduroy_ipc::cni::{CniAnswer, CniRequest};
-use corduroy_kernel::{Changed, Family, LinkName, NetnsId, OpResult, Plan, State};
+use corduroy_kernel::{Changed, Family, Flow, LinkName, NetnsId, OpResult, Plan, State};
 use ipnetwork::IpNetwork;
 
 use crate::endpoints::RequestId;
+use crate::explain::drops::Heard;
 use crate::me::{Chosen, Membership, NoAddress};
 
 /// What the world tells the agent.
@@ -56,6 +57,10 @@ pub enum Input {
     },
     /// The cluster says this of our Node object.
     Member(Membership),
+    /// The packet log of what policies deny.
+    Heard(Heard),
+    /// The answer to [`Output::ReadFlows`]; none, when they could not be read.
+    Flows(Option<Vec<Flow>>),
     /// A plugin hung up.
     HungUp(RequestId),
     /// The time of [`crate::agent::Agent::next_timeout`] has come.
@@ -83,6 +88,8 @@ pub enum Output {
     Write(Box<Write>),
     /// Find this out about other nodes' pods, and no more: replaces what was asked before.
     Ask(Asked),
+    /// Read all tracked connections, and say [`Input::Flows`].
+    ReadFlows,
     /// Append these lines to the journal of endpoints before anything that follows.
     Append(String),
     /// Replace the journal of endpoints by this before anything that follows.

@@ -79,4 +79,4 @@ fn there<'a>(agent: &'a Agent, name: &'a Name) -> impl Iterator<Item = Key> + 'a
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -6,7 +6,7 @@ use corduroy_fabric::peering;
 use super::reading::Extent;
 use super::{
     Agent, HOLD, Note, Output, Read, advertise, conditions, farewell, gate, intake, own_node, policing,
-    tunnels,
+    sweep, tunnels,
 };
 use crate::former;
 use crate::me::Membership;
@@ -30,6 +30,7 @@ pub(super) fn settle(agent: &mut Agent, now: Time) {
         intake::next_hops(&agent.known, &mut agent.reconciler, &hops);
     }
     policing::settle(agent, now);
+    sweep::settle(agent, now);
     touch_kernel(agent, now);
     // A block may forward by now: applied, or there from a former run.
     if agent.announcer.is_waiting() {

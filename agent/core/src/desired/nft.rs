@@ -8,7 +8,7 @@
 //!                  to a range of services, untranslated: drop
 //!                  iifname cord*  ─► from-pods ─► pod-limits, vmap egress ─► its program ─► to-pods
 //!                  oifname cord*  ─► to-pods ─► vmap ingress ─► its program ─► passed
-//!                  passed: noted in the connection's mark, accept        denied: noted, drop
+//!                  passed: noted in the connection's mark, accept        denied: reported, noted, drop
 //! output filter    oifname cord*  only to an address the interface has
 //! postrouting nat  from a pool with natOutgoing to neither pool nor node ─► masquerade, fully random
 //! ```
@@ -31,8 +31,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use corduroy_kernel::nft::{
-    AddrType, Base, Chain, ChainKind, CtDirection, CtState, DataType, Field, Hook, Key, L4, Match, Name,
-    Policy, Rule, Set, Value, Verdict,
+    AddrType, Base, Chain, ChainKind, CtDirection, CtState, DataType, Field, Hook, Key, L4, Limit, Match,
+    Name, Per, Policy, Rule, Set, Value, Verdict,
 };
 use corduroy_kernel::{Family, IpNet, LinkName, Vxlan};
 
@@ -41,6 +41,7 @@ use corduroy_policy::engine::{DENIED, PASSED, TO_PODS};
 
 use super::{hosts, links};
 use crate::convert;
+use crate::explain::drops;
 use crate::known::Known;
 use crate::policies::{Generation, MARK};
 
@@ -189,7 +190,7 @@ pub fn chain(known: &Known, name: &Name) -> Option<Chain> {
         "from-pods" => (None, from_pods_chain()),
         TO_PODS => (None, to_pods_chain(known)),
         PASSED => (None, vec![Rule::new().set_ct_mark(MARK, known.policies.generation().mark()).accept()]),
-        DENIED => (None, vec![Rule::new().set_ct_mark(MARK, Generation::DENIED).drop()]),
+        DENIED => (None, denied()),
         "output" => (hook(ChainKind::Filter, Hook::Output, 0), output(known)),
         // Without a chain of this type the kernel looks at no packet for address translation.
         "postrouting" if known.pools.iter().any(|pool| pool.nat_outgoing) => {
@@ -201,6 +202,13 @@ pub fn chain(known: &Known, name: &Name) -> Option<Chain> {
         },
     };
     Some(Chain { base, rules })
+}
+
+/// Ten a second are handed to whoever reports them, in a burst fifty: noting each costs more than dropping it.
+fn denied() -> Vec<Rule> {
+    let some = Limit { rate: 10, per: Per::Second, burst: 50 };
+    let noted = Rule::new().limit(some).log_group(drops::GROUP, drops::PREFIX, drops::SNAPLEN);
+    vec![noted, Rule::new().set_ct_mark(MARK, Generation::DENIED).drop()]
 }
 
 /// What comes from a pod's interface.

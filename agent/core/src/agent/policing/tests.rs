@@ -13,7 +13,7 @@ use crate::endpoints::RequestId;
 use crate::me::{Membership, Reported};
 use crate::testing::{bare_kernel, ip};
 
-fn policy(name: &str, spec: &str) -> Event {
+pub(in super::super) fn policy(name: &str, spec: &str) -> Event {
     let spec = yaml::documents(spec)[0].parse().unwrap();
     let read = PolicyResource::read(Kind::KubernetesNetworkPolicy, Metadata::named(name), spec);
     Event::Put(Resource::Policy(Arc::new(read.unwrap().unwrap())))
@@ -25,12 +25,12 @@ fn pod(name: &str, app: &str, address: Option<&str>) -> Pod {
     Pod { metadata, addresses: address.map(ip).into_iter().collect(), ..Pod::default() }
 }
 
-fn remote(name: &str, app: &str, address: &str) -> Event {
+pub(in super::super) fn remote(name: &str, app: &str, address: &str) -> Event {
     Event::Put(Resource::RemotePod(Arc::new(pod(name, app, Some(address)))))
 }
 
 /// A node of a cluster with namespace `shop`, in which pods `web` and `db` are to run.
-fn world() -> World {
+pub(in super::super) fn world() -> World {
     let mut world = World::of(Membership::Of(Reported::default()), bare_kernel());
     world.settle();
     world.fill();
@@ -41,12 +41,12 @@ fn world() -> World {
     world
 }
 
-fn tell(world: &mut World, events: impl IntoIterator<Item = Event>) {
+pub(in super::super) fn tell(world: &mut World, events: impl IntoIterator<Item = Event>) {
     world.agent.handle(Input::Datastore(events.into_iter().collect()), Time(1));
     world.settle();
 }
 
-fn add(world: &mut World, name: &str, n: u32) {
+pub(in super::super) fn add(world: &mut World, name: &str, n: u32) {
     let key = AttachmentKey { network: "corduroy".into(), container_id: name.into(), ifname: "eth0".into() };
     let owner = corduroy_ipc::cni::Pod { namespace: "shop".into(), name: name.into(), uid: String::new() };
     let add = Add { key, pod: Some(owner), ips: vec![], mac: None, pools: vec![], mtu: None, started: 0 };
@@ -64,7 +64,7 @@ fn verdict(world: &World, name: &str) -> String {
     elements.values().map(|verdict| verdict.as_ref().unwrap().to_string()).collect::<Vec<_>>().join(" ")
 }
 
-const FROM_DB: &str = "{podSelector: {matchLabels: {app: web}},
+pub(in super::super) const FROM_DB: &str = "{podSelector: {matchLabels: {app: web}},
     ingress: [{from: [{podSelector: {matchLabels: {app: db}}}]}]}";
 
 #[test]

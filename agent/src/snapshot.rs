@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use corduroy_api::policy::Protocol;
 use corduroy_api::policy::host::NamedPort;
-use corduroy_api::service::{EndpointSliceSpec, ServiceSpec};
+use corduroy_api::service::{EndpointSliceSpec, ServiceEndpoint, ServiceSpec};
 use corduroy_api::{
     EndpointSlice, Metadata, Namespace, Pod, Resource, Scope, Secret, SecretValue, Service, ServiceAccount,
-    yaml,
+    ServiceEndpoints, yaml,
 };
 use corduroy_ipc::hash::stable;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,8 @@ struct Content {
     remote_pods: Vec<Named>,
     #[serde(default)]
     service_accounts: Vec<Named>,
+    #[serde(default)]
+    service_endpoints: Vec<Core<Vec<ServiceEndpoint>>>,
     #[serde(default)]
     covered: Covered,
 }
@@ -244,6 +246,9 @@ fn parse(bytes: &[u8]) -> Result<Snapshot, String> {
         let slice = EndpointSlice { metadata: Metadata::named(name), spec };
         resources.push(Resource::EndpointSlice(Arc::new(slice)));
     }
+    let endpoints = content.service_endpoints.into_iter();
+    let endpoints = endpoints.map(|Core { name, spec }| ServiceEndpoints::of(&name, spec));
+    resources.extend(endpoints.map(|service| Resource::ServiceEndpoints(Arc::new(service))));
     Ok(Snapshot { resources, covered: content.covered.into() })
 }
 
@@ -269,6 +274,10 @@ pub fn text<'a>(resources: impl Iterator<Item = &'a Resource>, covered: &Scope) 
             Resource::EndpointSlice(slice) => {
                 let (name, spec) = (slice.metadata.name.clone(), slice.spec.clone());
                 content.slices.push(Core { name, spec });
+            }
+            Resource::ServiceEndpoints(service) => {
+                let (name, spec) = (service.metadata.name.clone(), service.endpoints.clone());
+                content.service_endpoints.push(Core { name, spec });
             }
             // Every other kind has a form in YAML.
             other => content.resources.extend(other.to_yaml()),
@@ -326,6 +335,8 @@ mod tests {
             anywhere: Serving::Ready,
         };
         let slice = EndpointSlice { metadata: Metadata::named("a/web-1"), spec };
+        let ends = ServiceEndpoint { address: "10.0.0.9".parse().unwrap(), ports: vec![(6, 80), (17, 53)] };
+        let ends = ServiceEndpoints::of("a/web", [ends]);
         let (service, slice) =
             (Resource::Service(Arc::new(service)), Resource::EndpointSlice(Arc::new(slice)));
         vec![
@@ -337,6 +348,7 @@ mod tests {
             Resource::ServiceAccount(Arc::new(account)),
             service,
             slice,
+            Resource::ServiceEndpoints(Arc::new(ends)),
         ]
     }
 

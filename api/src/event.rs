@@ -52,7 +52,8 @@ pub struct Asked {
     pub pods: Scope,
     /// The labels of service accounts.
     pub service_accounts: bool,
-    /// The endpoints of these services, by `namespace/name`.
+    /// The endpoints of these services, by `namespace/name`. Those of a service are known once there is a
+    /// [`ServiceEndpoints`](crate::ServiceEndpoints) of its name.
     pub services: BTreeSet<String>,
 }
 

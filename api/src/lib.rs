@@ -62,7 +62,7 @@ pub use resource::{API_VERSION, Checked, Refused, Resource};
 pub use schema::crd::ConditionSpec;
 pub use secret::{Secret, SecretValue};
 pub use selector::{Clue, Requirement, Selector, SelectorError};
-pub use service::{EndpointSlice, Service};
+pub use service::{EndpointSlice, Service, ServiceEndpoints};
 pub use service_account::ServiceAccount;
 pub use value::{AsNumber, Community, NotACommunity, NotAnAsNumber, cluster_id, is_host};
 

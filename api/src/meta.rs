@@ -33,6 +33,8 @@ pub enum Kind {
     Service,
     /// Where the endpoints of services are, out of the Kubernetes core.
     EndpointSlice,
+    /// All endpoints of a service that policies name, out of its slices.
+    ServiceEndpoints,
     /// Who may send what to the pods of a namespace, out of Kubernetes' `networking.k8s.io`.
     KubernetesNetworkPolicy,
     /// What the cluster's administrator says before and behind those, out of `policy.networking.k8s.io`.
@@ -57,7 +59,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which a reader should learn of them: what others refer to comes first.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Secret,
         Self::BgpFilter,
         Self::BgpConfiguration,
@@ -72,6 +74,7 @@ impl Kind {
         Self::EndpointSlice,
         Self::ServiceAccount,
         Self::RemotePod,
+        Self::ServiceEndpoints,
         Self::NetworkSet,
         Self::GlobalNetworkSet,
         Self::HostEndpoint,
@@ -110,6 +113,7 @@ impl Kind {
             Self::Pod => "Pod",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
+            Self::ServiceEndpoints => "ServiceEndpoints",
             Self::KubernetesNetworkPolicy => "NetworkPolicy.networking.k8s.io",
             Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
             Self::NetworkPolicy => "NetworkPolicy",
@@ -129,6 +133,7 @@ impl Kind {
         match self {
             Self::KubernetesNetworkPolicy => Self::NetworkPolicy.name(),
             Self::RemotePod => Self::Pod.name(),
+            Self::ServiceEndpoints => Self::EndpointSlice.name(),
             kind => kind.name(),
         }
     }
@@ -143,7 +148,7 @@ impl Kind {
             | Self::RemotePod
             | Self::Service
             | Self::ServiceAccount => "v1",
-            Self::EndpointSlice => "discovery.k8s.io/v1",
+            Self::EndpointSlice | Self::ServiceEndpoints => "discovery.k8s.io/v1",
             Self::KubernetesNetworkPolicy => "networking.k8s.io/v1",
             Self::ClusterNetworkPolicy => "policy.networking.k8s.io/v1alpha2",
             _ => crate::API_VERSION,
@@ -171,6 +176,7 @@ impl Kind {
             Self::RemotePod,
             Self::Service,
             Self::EndpointSlice,
+            Self::ServiceEndpoints,
             Self::ServiceAccount,
             Self::KubernetesNetworkPolicy,
             Self::NetworkPolicy,

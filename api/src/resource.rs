@@ -12,7 +12,7 @@ use crate::report::{Invalid, Report};
 use crate::yaml::{self, SyntaxError};
 use crate::{
     BgpConfiguration, BgpFilter, BgpPeer, EndpointSlice, FabricNode, IpPool, IpReservation, IpamBlock,
-    Namespace, Pod, Secret, Service, ServiceAccount,
+    Namespace, Pod, Secret, Service, ServiceAccount, ServiceEndpoints,
 };
 
 /// `apiVersion` of all our kinds.
@@ -68,6 +68,8 @@ pub enum Resource {
     RemotePod(Arc<Pod>),
     /// What pods act as. Never in YAML.
     ServiceAccount(Arc<ServiceAccount>),
+    /// All endpoints of a service. Never in YAML.
+    ServiceEndpoints(Arc<ServiceEndpoints>),
 }
 
 macro_rules! each {
@@ -88,6 +90,7 @@ macro_rules! each {
             Resource::Policy($r) => $out,
             Resource::RemotePod($r) => $out,
             Resource::ServiceAccount($r) => $out,
+            Resource::ServiceEndpoints($r) => $out,
         }
     };
 }
@@ -112,6 +115,7 @@ impl Resource {
             Self::Policy(r) => r.body.kind(),
             Self::RemotePod(_) => Kind::RemotePod,
             Self::ServiceAccount(_) => Kind::ServiceAccount,
+            Self::ServiceEndpoints(_) => Kind::ServiceEndpoints,
         }
     }
 
@@ -211,7 +215,8 @@ impl Resource {
             | Self::Service(_)
             | Self::EndpointSlice(_)
             | Self::RemotePod(_)
-            | Self::ServiceAccount(_) => {
+            | Self::ServiceAccount(_)
+            | Self::ServiceEndpoints(_) => {
                 Err(SyntaxError { what: format!("a {} is not written as YAML", self.kind()), line: None })
             }
         }

@@ -8,7 +8,7 @@ use corduroy_api::policy::PolicyResource;
 use corduroy_api::{
     BgpConfiguration, BgpFilter, BgpPeer, EndpointSlice, Event, FabricNode, IpPool, IpReservation, IpamBlock,
     Key, Kind, Namespace, Pod, Rejection, Resource, Scope, Secret, SecretRef, SecretValue, Service,
-    ServiceAccount, Source,
+    ServiceAccount, ServiceEndpoints, Source,
 };
 
 type Map<T> = BTreeMap<String, Arc<T>>;
@@ -53,6 +53,7 @@ struct Core {
     slices: Map<EndpointSlice>,
     remote_pods: Map<Pod>,
     service_accounts: Map<ServiceAccount>,
+    service_endpoints: Map<ServiceEndpoints>,
     /// Where all pods of other nodes are known.
     covered: Scope,
 }
@@ -139,6 +140,7 @@ impl Model {
             Resource::EndpointSlice(r) => replace(&mut self.core.slices, name, r),
             Resource::RemotePod(r) => replace(&mut self.core.remote_pods, name, r),
             Resource::ServiceAccount(r) => replace(&mut self.core.service_accounts, name, r),
+            Resource::ServiceEndpoints(r) => replace(&mut self.core.service_endpoints, name, r),
             Resource::Policy(r) => replace(&mut self.policies, key.clone(), r),
         };
         if changed { Changed::Resource(key) } else { Changed::Nothing }
@@ -161,6 +163,7 @@ impl Model {
             Kind::EndpointSlice => self.core.slices.remove(name).is_some(),
             Kind::RemotePod => self.core.remote_pods.remove(name).is_some(),
             Kind::ServiceAccount => self.core.service_accounts.remove(name).is_some(),
+            Kind::ServiceEndpoints => self.core.service_endpoints.remove(name).is_some(),
             policies!() => self.policies.remove(key).is_some(),
         }
     }
@@ -188,6 +191,9 @@ impl Model {
                     part.core.covered.clone_from(&self.core.covered);
                 }
                 Kind::ServiceAccount => part.core.service_accounts.clone_from(&self.core.service_accounts),
+                Kind::ServiceEndpoints => {
+                    part.core.service_endpoints.clone_from(&self.core.service_endpoints)
+                }
                 policies!() => {
                     let of_kind = self.policies.iter().filter(|(key, _)| key.kind == *kind);
                     part.policies.extend(of_kind.map(|(key, policy)| (key.clone(), policy.clone())));
@@ -285,6 +291,11 @@ impl Model {
     pub fn service_accounts(&self) -> &BTreeMap<String, Arc<ServiceAccount>> {
         &self.core.service_accounts
     }
+    /// All endpoints of services that were asked for, by the services' namespace and name.
+    #[must_use]
+    pub fn service_endpoints(&self) -> &BTreeMap<String, Arc<ServiceEndpoints>> {
+        &self.core.service_endpoints
+    }
     /// Of which namespaces all pods of other nodes are known.
     #[must_use]
     pub fn covered(&self) -> &Scope {
@@ -321,6 +332,9 @@ impl Model {
             Kind::ServiceAccount => {
                 self.core.service_accounts.get(name).cloned().map(Resource::ServiceAccount)
             }
+            Kind::ServiceEndpoints => {
+                self.core.service_endpoints.get(name).cloned().map(Resource::ServiceEndpoints)
+            }
             policies!() => self.policies.get(key).cloned().map(Resource::Policy),
         }
     }
@@ -342,6 +356,7 @@ impl Model {
             Kind::EndpointSlice => self.core.slices.len(),
             Kind::RemotePod => self.core.remote_pods.len(),
             Kind::ServiceAccount => self.core.service_accounts.len(),
+            Kind::ServiceEndpoints => self.core.service_endpoints.len(),
             policies!() => self.policies.keys().filter(|key| key.kind == kind).count(),
         }
     }

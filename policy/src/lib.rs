@@ -22,7 +22,7 @@ pub mod normal;
 pub mod trace;
 pub mod warnings;
 
-pub use engine::{Changes, Class, Dirty, Endpoint, EndpointKey, Engine, ServiceEndpoint, Stage};
+pub use engine::{Changes, Class, Dirty, Endpoint, EndpointKey, Engine, Stage};
 pub use engine::{Count, Origin, RuleRef};
 pub use normal::{Direction, Policy, PolicyId, PolicyKind, Tier};
 pub use trace::{Judgement, Said, Step, Trace};

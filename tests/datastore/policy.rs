@@ -184,6 +184,69 @@ fn the_own_nodes_pods_are_known_with_what_policies_ask_of_them() {
     });
 }
 
+/// A part of the endpoints of a service, at port 80 of TCP.
+fn slice(kubectl: &Kubectl, (namespace, service, n): (&str, &str, u8), addresses: &[&str]) {
+    let endpoints: Vec<_> = addresses.iter().map(|it| json!({ "addresses": [it] })).collect();
+    let object = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": { "name": format!("{service}-{n}"), "namespace": namespace,
+            "labels": { "kubernetes.io/service-name": service } },
+        "endpoints": endpoints, "ports": [{ "protocol": "TCP", "port": 80 }],
+    });
+    kubectl.apply(&object.to_string());
+}
+
+/// The addresses that the service has next.
+async fn endpoints(watch: &mut Watch, name: &str) -> Vec<String> {
+    until(watch, &format!("the endpoints of {name}"), |event| match event {
+        Event::Put(Resource::ServiceEndpoints(service)) if service.metadata.name == name => {
+            assert!(service.endpoints.iter().all(|it| it.ports == [(6, 80)]), "{service:?}");
+            Some(service.endpoints.iter().map(|it| it.address.to_string()).collect())
+        }
+        _ => None,
+    })
+    .await
+}
+
+#[test]
+fn endpoints_of_services_are_known_as_far_as_they_are_asked_for() {
+    on_control_plane("services", |control, runtime| {
+        let kubectl = control.kubectl().clone();
+        namespace(&kubectl, "red");
+        slice(&kubectl, ("red", "web", 1), &["10.0.0.1"]);
+        slice(&kubectl, ("red", "web", 2), &["10.0.0.2", "10.0.0.1"]);
+        slice(&kubectl, ("red", "other", 1), &["10.0.0.9"]);
+        let store = client(control, runtime, "admin");
+        let asking = |services: &[&str]| {
+            let services = services.iter().map(|name| (*name).to_owned()).collect();
+            store.ask(Asked { services, ..Asked::default() });
+        };
+        runtime.block_on(async {
+            let mut watch = store.watch(&[Kind::ServiceEndpoints]);
+            state(&mut watch, Kind::ServiceEndpoints, true).await;
+            asking(&["red/web"]);
+            assert_eq!(endpoints(&mut watch, "red/web").await, ["10.0.0.1", "10.0.0.2"]);
+            slice(&kubectl, ("red", "web", 1), &["10.0.0.3"]);
+            assert_eq!(endpoints(&mut watch, "red/web").await, ["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+            kubectl.run("delete endpointslice web-2 -n red");
+            assert_eq!(endpoints(&mut watch, "red/web").await, ["10.0.0.3"]);
+            // One that nobody has made is known to have none, and what stays is no news.
+            asking(&["red/web", "red/none"]);
+            assert_eq!(endpoints(&mut watch, "red/none").await, [] as [&str; 0]);
+            asking(&["red/none"]);
+            gone(&mut watch, "red/web").await;
+            slice(&kubectl, ("red", "none", 1), &["10.0.0.4"]);
+            assert_eq!(endpoints(&mut watch, "red/none").await, ["10.0.0.4"]);
+            let listed = store.list(Kind::ServiceEndpoints).await.unwrap();
+            let names: Vec<String> = listed.iter().map(|it| it.key().name).collect();
+            assert!(
+                names.contains(&"red/other".to_owned()) && names.contains(&"red/web".to_owned()),
+                "{names:?}"
+            );
+        });
+    });
+}
+
 /// The next policy that comes.
 async fn policy(watch: &mut Watch, name: &str) -> std::sync::Arc<PolicyResource> {
     until(watch, name, |event| match event {

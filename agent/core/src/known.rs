@@ -15,10 +15,10 @@ use crate::learned::Learned;
 use crate::me::Me;
 use crate::nodes::Nodes;
 use crate::pods::{Pod, Pods};
-use crate::policies::Policies;
+use crate::policies::{Others, Policies};
 
 /// The kinds of resources an agent watches, and of which it waits to have heard everything before it acts.
-pub const WATCHED: [Kind; 22] = [
+pub const WATCHED: [Kind; 23] = [
     Kind::Secret,
     Kind::BgpFilter,
     Kind::BgpConfiguration,
@@ -33,6 +33,7 @@ pub const WATCHED: [Kind; 22] = [
     Kind::EndpointSlice,
     Kind::ServiceAccount,
     Kind::RemotePod,
+    Kind::ServiceEndpoints,
     Kind::Tier,
     Kind::NetworkSet,
     Kind::GlobalNetworkSet,
@@ -95,7 +96,7 @@ impl Known {
     /// A resource that policies depend on came, changed or went.
     pub fn police(&mut self, key: &ResourceKey) {
         let Self { policies, model, pods, nodes, me, .. } = self;
-        policies.resource((model, pods, nodes), &me.name, key);
+        policies.resource((model, pods, nodes), me, key);
     }
 
     /// A pod of this node was wired or unwired.
@@ -111,16 +112,28 @@ impl Known {
         }
     }
 
+    /// Policies that waited for what is known by now wait no more; with `late`, none does.
+    pub fn wake_policies(&mut self, late: bool) {
+        let Self { policies, model, me, .. } = self;
+        policies.wake((!late).then(|| Others::of(model, me)));
+    }
+
     /// What policies ask of others that has not been said yet. What can't be had holds nobody up.
     #[must_use]
     pub fn lacks(&self) -> Option<&'static str> {
         let asked = self.policies.asked();
         let can_be_had = |kind| !matches!(self.model.sync(kind), Sync::Unavailable(_));
+        let known = Others::of(&self.model, &self.me);
         if self.policies.is_waiting() {
-            return Some("pods of other nodes that new policies select");
+            return Some("pods of other nodes and services that new policies name");
         }
-        if can_be_had(Kind::RemotePod) && !self.model.covered().covers(&asked.pods) {
+        if can_be_had(Kind::RemotePod) && !known.covers_pods(asked) {
             return Some("pods of other nodes that policies select");
+        }
+        // What the former run knew stands in for them one by one, and says nothing of others.
+        let may_come = matches!(self.model.sync(Kind::ServiceEndpoints), Sync::Waiting | Sync::Live);
+        if may_come && !known.covers_services(asked) {
+            return Some("services that policies name");
         }
         let accounts = asked.service_accounts && !self.model.ready(&[Kind::ServiceAccount]);
         accounts.then_some("service accounts that policies select by")

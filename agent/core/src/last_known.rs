@@ -4,15 +4,19 @@
 //! that; and when it can, for what it holds but can't be used (a file that somebody broke), so that a restart does not
 //! lose the last good state. What the datastore neither says nor rejects is gone.
 //!
-//! Of pods of other nodes the datastore says what is asked for, when it is asked, and that the kind is in sync says
-//! nothing of the rest. So the former run's word on them is good for as long as the datastore does not cover their
-//! namespace, or, once it had to stand in, until the datastore has all that is asked for.
+//! Of pods of other nodes, service accounts and endpoints of services the datastore says what is asked for, when it is
+//! asked, and that the kind is in sync says nothing of the rest. So the former run's word on them is good until the
+//! datastore has said the same (of pods: covers their namespace), or, once it had to stand in, until the datastore has
+//! all that is asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use corduroy_api::{Event, Key, Kind, Rejection, Resource, Scope, Source};
 
 use crate::known::WATCHED;
+
+/// Kinds of which the datastore says what it is asked for. (RemotePod is one too, with a word of its own on that.)
+const ASKED_FOR: [Kind; 2] = [Kind::ServiceAccount, Kind::ServiceEndpoints];
 
 /// The last accepted resources, and which of them only the former run knows.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +38,10 @@ pub struct LastKnown {
     formerly: Scope,
     /// Is that told to the agent?
     stands_in: bool,
+    /// Of [`ASKED_FOR`], those of which the former run's word was told to the agent, and those of which it counts no
+    /// more.
+    stood_in: BTreeSet<Kind>,
+    settled: BTreeSet<Kind>,
 }
 
 impl LastKnown {
@@ -54,6 +62,7 @@ impl LastKnown {
             out.push(Event::Unavailable { kind, why: why.to_owned() });
             let is_known = match kind {
                 Kind::RemotePod => self.formerly == Scope::Nothing,
+                kind if ASKED_FOR.contains(&kind) => !self.unconfirmed.iter().any(|key| key.kind == kind),
                 kind => self.live.contains(&kind),
             };
             if self.is_first || is_known {
@@ -66,6 +75,9 @@ impl LastKnown {
             if kind == Kind::RemotePod {
                 self.stands_in = true;
                 out.push(Event::Covered(self.covered()));
+            }
+            if ASKED_FOR.contains(&kind) {
+                self.stood_in.insert(kind);
             }
             out.push(Event::InSync { kind, from: Source::Snapshot });
         }
@@ -125,6 +137,9 @@ impl LastKnown {
                     if *kind == Kind::RemotePod && self.stands_in {
                         out.push(self.covers(None));
                     }
+                    if self.stood_in.contains(kind) {
+                        self.settled.insert(*kind);
+                    }
                 }
                 Event::Covered(scope) => {
                     out.push(self.covers(Some(scope)));
@@ -154,6 +169,7 @@ impl LastKnown {
         let namespace = |key: &Key| key.name.split('/').next().unwrap_or_default().to_owned();
         let is_said = |key: &&Key| match key.kind {
             Kind::RemotePod => !self.formerly.has(&namespace(key)) || self.covered.has(&namespace(key)),
+            kind if ASKED_FOR.contains(&kind) => self.settled.contains(&kind),
             kind => self.live.contains(&kind),
         };
         let said: Vec<Key> = self.unconfirmed.iter().filter(is_said).cloned().collect();
@@ -322,6 +338,29 @@ mod tests {
             [remote("no answer")],
             "what was said in this run stays"
         );
+    }
+
+    #[test]
+    fn what_is_said_only_when_it_is_asked_for_is_known_from_the_former_run_when_it_can_not_be_had() {
+        let service = |name: &str| {
+            Resource::ServiceEndpoints(corduroy_api::ServiceEndpoints::of(name, Vec::new()).into())
+        };
+        let account = corduroy_api::ServiceAccount::new("a", corduroy_api::Metadata::named("robot"));
+        let former = vec![service("a/old"), service("a/web"), Resource::ServiceAccount(account.into())];
+        let mut known = LastKnown::new(former, Scope::Nothing);
+        assert_eq!(resources(&known.live(live())), [] as [&str; 0], "nobody has asked yet");
+        assert_eq!(known.resources().count(), 3, "the next run is left all of it");
+        let away = |kind| Event::Unavailable { kind, why: "no answer".into() };
+        let told = known.live(vec![away(Kind::ServiceEndpoints), away(Kind::ServiceAccount)]);
+        assert_eq!(
+            resources(&told),
+            ["+ServiceEndpoints/a/old", "+ServiceEndpoints/a/web", "+ServiceAccount/a/robot"]
+        );
+        let in_sync = |kind| Event::InSync { kind, from: Source::Live };
+        let back = known.live(vec![Event::Put(service("a/web")), in_sync(Kind::ServiceEndpoints)]);
+        assert_eq!(resources(&back), ["+ServiceEndpoints/a/web", "-ServiceEndpoints/a/old"]);
+        assert_eq!(resources(&known.live(vec![in_sync(Kind::ServiceAccount)])), ["-ServiceAccount/a/robot"]);
+        assert_eq!(known.live(vec![away(Kind::ServiceEndpoints)]), [away(Kind::ServiceEndpoints)]);
     }
 
     #[test]

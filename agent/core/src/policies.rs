@@ -1,16 +1,17 @@
 //! What the policies say on this node: the engine, told of whatever it depends on.
 //!
 //! ```text
-//! Model (policies, tiers, sets, namespaces, nodes, pods) ─┐
-//!                                                         ├─► Engine ─► chains, sets, programs ─► desired::nft
-//! Pods (which are wired here, with which addresses) ──────┘      └─► what is asked of other nodes' pods
+//! Model (policies, tiers, sets, namespaces, nodes, pods, services) ─┐
+//!                                                                   ├─► Engine ─► chains, sets, programs
+//! Pods (which are wired here, with which addresses) ────────────────┘      │         ─► desired::nft
+//!                                                                          └─► what is asked of others
 //! ```
 //! Everything here is looked up again by name: who calls [`Policies::pod`] twice, or in another order, ends in the same
 //! place. A pod of this node is one that is wired here, whatever else is said of it: its addresses are those of its
 //! interfaces, its labels those that its object had last, also when the object is gone before the interface is.
 //!
-//! **A policy waits** until the pods elsewhere that its rules ask about are known: with half of them, it would cut what
-//! it allows. What was in force before it stays so long, and no new pod comes up meanwhile.
+//! **A policy waits** until the pods elsewhere and the services that its rules ask about are known: with half of them,
+//! it would cut what it allows. What was in force before it stays so long, and no new pod comes up meanwhile.
 //!
 //! **Connections** that were let pass carry the number of the program that let them ([`Generation`]). What may deny
 //! something that was allowed makes a new number, in the same transaction, and from then on each connection is judged
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use corduroy_api::policy::PolicyBody;
 use corduroy_api::policy::host::HostEndpoint;
-use corduroy_api::{Asked, Key, Kind, Labels, Pod, Scope};
+use corduroy_api::{Asked, Key, Kind, Labels, Pod};
 use corduroy_fabric::Model;
 use corduroy_kernel::LinkName;
 use corduroy_kernel::nft::{Expr, Name, Table, Verdict};
@@ -32,6 +33,7 @@ use corduroy_policy::{
     Tier,
 };
 
+use crate::me::{Me, Membership};
 use crate::nodes::Nodes;
 use crate::pods::Pods;
 
@@ -87,6 +89,39 @@ struct Wired {
     seen: Option<Arc<Pod>>,
 }
 
+/// What is known of others.
+#[derive(Clone, Copy, Debug)]
+pub struct Others<'a> {
+    model: &'a Model,
+    /// There is no cluster, and so there are no others.
+    none: bool,
+}
+
+impl<'a> Others<'a> {
+    /// As far as the Model has them.
+    #[must_use]
+    pub fn of(model: &'a Model, me: &Me) -> Self {
+        Self { model, none: me.member == Membership::Itself }
+    }
+
+    /// Are all these pods of other nodes known?
+    #[must_use]
+    pub fn covers_pods(self, asked: &Asked) -> bool {
+        self.none || self.model.covered().covers(&asked.pods)
+    }
+
+    /// Are all these services known?
+    #[must_use]
+    pub fn covers_services(self, asked: &Asked) -> bool {
+        let known = self.model.service_endpoints();
+        self.none || asked.services.iter().all(|service| known.contains_key(service))
+    }
+
+    fn covers(self, asked: &Asked) -> bool {
+        self.covers_pods(asked) && self.covers_services(asked)
+    }
+}
+
 /// What the policies say here.
 #[derive(Clone, Debug)]
 pub struct Policies {
@@ -127,9 +162,10 @@ impl Policies {
     }
 
     /// Something came, changed or went.
-    pub fn resource(&mut self, (model, pods, nodes): (&Model, &Pods, &Nodes), me: &str, key: &Key) {
+    pub fn resource(&mut self, (model, pods, nodes): (&Model, &Pods, &Nodes), me: &Me, key: &Key) {
         let name = key.name.as_str();
-        self.ask_again |= !matches!(key.kind, Kind::Pod | Kind::RemotePod | Kind::FabricNode);
+        let of_many = [Kind::Pod, Kind::RemotePod, Kind::FabricNode, Kind::ServiceEndpoints];
+        self.ask_again |= !of_many.contains(&key.kind);
         match key.kind {
             Kind::Namespace => {
                 let labels = model.namespaces().get(name).map(|namespace| &namespace.metadata.labels);
@@ -142,6 +178,10 @@ impl Policies {
             }
             Kind::Pod | Kind::RemotePod => self.pod(model, pods, name),
             Kind::FabricNode => self.node(nodes, name),
+            Kind::ServiceEndpoints => {
+                let endpoints = model.service_endpoints().get(name).map(|it| it.endpoints.clone());
+                self.engine.put_service(name, endpoints.unwrap_or_default());
+            }
             _ => self.policy(model, me, key),
         }
     }
@@ -185,24 +225,24 @@ impl Policies {
         self.engine.put_endpoint(&key, &Endpoint { labels, addresses, ..Endpoint::default() });
     }
 
-    fn policy(&mut self, model: &Model, me: &str, key: &Key) {
+    fn policy(&mut self, model: &Model, me: &Me, key: &Key) {
         let Some(resource) = model.policies().get(key) else { return self.gone(key) };
-        let covered = model.covered();
+        let known = Some(Others::of(model, me));
         let set = |class, nets: &[ipnetwork::IpNetwork]| {
             let labels = resource.metadata.labels.clone();
             let nets = nets.iter().copied().map(normal::net).collect();
             (EndpointKey::new(class, &key.name), Endpoint { labels, nets, ..Endpoint::default() })
         };
         let (key, endpoint) = match &resource.body {
-            PolicyBody::Kubernetes(policy) => return self.put_policy(kubernetes::policy(policy), covered),
-            PolicyBody::Cluster(policy) => return self.put_policy(cluster::policy(policy), covered),
-            PolicyBody::Network(policy) => return self.put_policy(own::policy(policy), covered),
-            PolicyBody::Global(policy) => return self.put_policy(own::global(policy), covered),
+            PolicyBody::Kubernetes(policy) => return self.put_policy(kubernetes::policy(policy), known),
+            PolicyBody::Cluster(policy) => return self.put_policy(cluster::policy(policy), known),
+            PolicyBody::Network(policy) => return self.put_policy(own::policy(policy), known),
+            PolicyBody::Global(policy) => return self.put_policy(own::global(policy), known),
             PolicyBody::Tier(tier) => return self.engine.put_tier(&key.name, Some(Tier::of(tier))),
             PolicyBody::NetworkSet(found) => set(Class::NetworkSet, &found.nets),
             PolicyBody::GlobalNetworkSet(found) => set(Class::GlobalNetworkSet, &found.nets),
             PolicyBody::HostEndpoint(host) => {
-                match host.node == me {
+                match host.node == me.name {
                     true => drop(self.hosts.insert(key.name.clone(), host.clone())),
                     false => drop(self.hosts.remove(&key.name)),
                 }
@@ -210,7 +250,7 @@ impl Policies {
                     labels: resource.metadata.labels.clone(),
                     addresses: host.expected_ips.clone(),
                     ports: host.ports.clone(),
-                    local: host.node == me,
+                    local: host.node == me.name,
                     ..Endpoint::default()
                 };
                 (EndpointKey::new(Class::HostEndpoint, &key.name), endpoint)
@@ -219,9 +259,10 @@ impl Policies {
         self.engine.put_endpoint(&key, &endpoint);
     }
 
-    fn put_policy(&mut self, policy: Policy, covered: &Scope) {
+    /// It is in force once that is known which it asks about; with `None`, at once.
+    fn put_policy(&mut self, policy: Policy, known: Option<Others<'_>>) {
         match &mut self.waiting {
-            Some(waiting) if !covered.covers(&self.engine.pods_asked_by(&policy)) => {
+            Some(waiting) if known.is_some_and(|known| !known.covers(&self.engine.asked_by(&policy))) => {
                 waiting.insert(policy.id.clone(), policy);
             }
             waiting => {
@@ -248,12 +289,12 @@ impl Policies {
     }
 
     /// More is known now: those that waited for it wait no more; with `None`, none does.
-    pub fn wake(&mut self, covered: Option<&Scope>) {
+    pub fn wake(&mut self, known: Option<Others<'_>>) {
         let Some(waiting) = self.waiting.take() else { return };
         self.waiting = Some(BTreeMap::new());
         self.ask_again |= !waiting.is_empty();
         for policy in waiting.into_values() {
-            self.put_policy(policy, covered.unwrap_or(&Scope::Everywhere));
+            self.put_policy(policy, known);
         }
     }
 
@@ -294,7 +335,9 @@ impl Policies {
         }
         let mut asked = self.engine.asked();
         for policy in self.waiting.iter().flat_map(BTreeMap::values) {
-            asked.pods = widened(asked.pods, self.engine.pods_asked_by(policy));
+            let more = self.engine.asked_by(policy);
+            asked.pods = widened(asked.pods, more.pods);
+            asked.services.extend(more.services);
         }
         (asked != self.asked).then(|| self.asked.clone_from(&asked)).map(|()| asked)
     }

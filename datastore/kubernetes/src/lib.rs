@@ -9,7 +9,8 @@
 //! BGPConfiguration names, in our own namespace, this node's own Node and pods, and Namespaces, of which only the
 //! metadata comes over the wire. While a BGPConfiguration asks for addresses of services, Services and some
 //! EndpointSlices. And policies of Kubernetes' own kinds, with what policies [ask for](Datastore::ask): pods of other
-//! nodes, namespace by namespace, and the metadata of ServiceAccounts.
+//! nodes, namespace by namespace, the metadata of ServiceAccounts, and the endpoints of services out of the slices of
+//! those.
 //!
 //! * **What is watched is what somebody watches.** A kind has one watch on the server, however many watch it here, and
 //!   none when nobody does.
@@ -35,11 +36,13 @@ mod keep;
 mod node;
 mod node_status;
 mod object;
+mod parts;
 mod people;
 mod pods;
 mod reflect;
 mod secrets;
 mod server;
+mod service_endpoints;
 mod services;
 mod shelf;
 mod standing;
@@ -70,6 +73,7 @@ use keep::Keeper;
 use object::{Bare, Collection, CoreSecret, Custom, Page, Readable, Scope};
 use pods::CorePod;
 use server::{Call, Failure, Server};
+use service_endpoints::PortSlice;
 use services::{CoreService, CoreSlice};
 use shelf::Shelf;
 use write::Writer;
@@ -218,6 +222,10 @@ impl Inner {
                 let (scope, asked) = (self.scope.clone(), self.asked.subscribe());
                 self.runtime.spawn(pods::follow(server, scope, Arc::clone(&hub), asked))
             }
+            (None, Kind::ServiceEndpoints) => {
+                let asked = self.asked.subscribe();
+                self.runtime.spawn(service_endpoints::follow(server, Arc::clone(&hub), asked))
+            }
             (None, Kind::ServiceAccount) => {
                 let asked = self.asked.subscribe();
                 self.runtime.spawn(service_accounts(server, collection, Arc::clone(&hub), asked))
@@ -276,6 +284,10 @@ impl Inner {
                 };
             }
             Kind::Service => return self.pages::<CoreService>(kind, &collection, |_| {}).await,
+            Kind::ServiceEndpoints => {
+                let slices = self.pages::<PortSlice>(kind, &collection, |_| {}).await?;
+                return Ok(service_endpoints::joined(&slices));
+            }
             Kind::EndpointSlice => {
                 let node: Arc<str> = self.scope.node.as_deref().unwrap_or_default().into();
                 let seen = |slice: &mut CoreSlice| slice.seen_from = Some(Arc::clone(&node));

@@ -235,7 +235,9 @@ impl Collection {
             (None, Kind::KubernetesNetworkPolicy) => group("networkpolicies"),
             (None, Kind::ClusterNetworkPolicy) => group("clusternetworkpolicies"),
             (None, Kind::Service) => "/api/v1/services".to_owned(),
-            (None, Kind::EndpointSlice) => "/apis/discovery.k8s.io/v1/endpointslices".to_owned(),
+            (None, Kind::EndpointSlice | Kind::ServiceEndpoints) => {
+                "/apis/discovery.k8s.io/v1/endpointslices".to_owned()
+            }
             (None, _) => format!("/api/v1/namespaces/{}/secrets", scope.namespace),
         };
         let only = match (kind, &scope.node) {

@@ -1,8 +1,8 @@
 //! Pods: those of this node, and of other nodes as many as policies ask for.
 //!
 //! ```text
-//! Asked ─► which watches: none │ one a namespace (up to 16) │ one over all ─► shelf each ─► Hub
-//!                                                 in sync ─► held ─► Covered(held)
+//! Asked ─► watches of namespaces, or one over all (parts) ─► shelf each ─► Hub
+//!                                            in sync ─► held ─► Covered(held)
 //! ```
 //! A pod says much that nobody asks for and its status changes often: what is not used is not even decoded, and an
 //! object of which nothing else has changed is no news.
@@ -13,26 +13,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use corduroy_api::policy::Protocol;
 use corduroy_api::policy::host::NamedPort;
 use corduroy_api::{Asked, Event, Key, Kind, Pod, Rejection, Resource, Scope};
 use corduroy_datastore::Hub;
 use serde::Deserialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::Running;
 use crate::object::{self, About, Collection, Object, Readable};
-use crate::reflect::{Change, reflect};
+use crate::parts::{PAUSE, Part, Parts, parts};
+use crate::reflect::Change;
 use crate::server::Server;
 use crate::shelf::{Known, Shelf};
-
-/// So many namespaces are watched each for itself; with more, one watch over all costs the server less.
-const MOST: usize = 16;
-/// Other watches are begun at most so often: policies come in bursts.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// A Pod as it comes over the wire.
 #[derive(Clone, Debug, Deserialize)]
@@ -124,9 +118,6 @@ impl RawSpec {
     }
 }
 
-/// A part of the pods with a watch of its own: a namespace, or `None` for all.
-type Part = Option<String>;
-
 /// Keeps the hub of the kind RemotePod true until it is dropped. `whose` names the node whose pods are not meant.
 pub(crate) async fn follow(
     server: Server,
@@ -134,10 +125,9 @@ pub(crate) async fn follow(
     hub: Arc<Hub>,
     mut asked: watch::Receiver<Asked>,
 ) {
-    let (said, mut hears) = mpsc::unbounded_channel();
     let collection = Collection::of(Kind::RemotePod, &whose);
-    let mut pods =
-        Others { server, collection, hub, said, parts: BTreeMap::new(), held: Scope::Nothing, number: 0 };
+    let (parts, shelves, held) = (Parts::new(server), BTreeMap::new(), Scope::Nothing);
+    let mut pods = Others { parts, collection, hub, shelves, held };
     pods.hub.say(Event::Covered(Scope::Nothing));
     pods.tell();
     // What was asked before this began is new here.
@@ -152,40 +142,26 @@ pub(crate) async fn follow(
                 let scope = asked.borrow_and_update().pods.clone();
                 pods.ask(&scope);
             }
-            Some((part, number, change)) = hears.recv() => pods.take(&part, number, change),
+            (part, change) = pods.parts.heard() => pods.take(&part, change),
         }
     }
 }
 
-type Heard = (Part, u64, Change<CorePod>);
-
 /// The pods of other nodes.
 struct Others {
-    server: Server,
+    parts: Parts<CorePod>,
     collection: Collection,
     hub: Arc<Hub>,
-    said: mpsc::UnboundedSender<Heard>,
-    parts: BTreeMap<Part, Watched>,
+    shelves: BTreeMap<Part, Shelf>,
     /// What is in the hub, whole.
     held: Scope,
-    number: u64,
-}
-
-/// A part that is watched.
-struct Watched {
-    number: u64,
-    shelf: Shelf,
-    known: Option<Known>,
-    _task: Running,
 }
 
 impl Others {
     /// This is what there is to know from now on.
     fn ask(&mut self, scope: &Scope) {
-        let parts = parts(scope);
-        self.parts.retain(|part, _| parts.contains(part));
-        let everything = parts.contains(&None);
-        if !everything {
+        let parts = parts_of(scope);
+        if !parts.contains(&None) {
             let namespaces: BTreeSet<String> = parts.iter().flatten().cloned().collect();
             let held = namespaces.iter().filter(|namespace| self.held.has(namespace)).cloned().collect();
             self.hold(Scope::Namespaces(held));
@@ -197,40 +173,26 @@ impl Others {
                 events.extend(known.keys().filter(left).cloned().map(Event::Gone));
             });
         }
-        for part in parts {
-            if !self.parts.contains_key(&part) {
-                let watched = self.watch(&part);
-                self.parts.insert(part, watched);
-            }
+        self.shelves.retain(|part, _| parts.contains(part));
+        for part in &parts {
+            let shelf = || Shelf::new(Kind::RemotePod, Arc::clone(&self.hub));
+            self.shelves.entry(part.clone()).or_insert_with(|| match part {
+                Some(namespace) => shelf().within(namespace),
+                None => shelf(),
+            });
         }
+        let collection = |part: &Part| match part {
+            Some(namespace) => self.collection.clone().within(namespace),
+            None => self.collection.clone(),
+        };
+        self.parts.want(parts.into_iter().map(|part| (part.clone(), collection(&part))).collect());
         self.tell();
     }
 
-    fn watch(&mut self, part: &Part) -> Watched {
-        self.number += 1;
-        let (said, from, number) = (self.said.clone(), part.clone(), self.number);
-        let say = move |change| {
-            // Nobody listens only while this is being aborted.
-            let _ = said.send((from.clone(), number, change));
-        };
-        let shelf = Shelf::new(Kind::RemotePod, Arc::clone(&self.hub));
-        let (shelf, collection) = match part {
-            Some(namespace) => (shelf.within(namespace), self.collection.clone().within(namespace)),
-            None => (shelf, self.collection.clone()),
-        };
-        let task = tokio::spawn(reflect(self.server.clone(), collection, say)).abort_handle();
-        Watched { number, shelf, known: None, _task: Running(task) }
-    }
-
     /// One of the watches has said something.
-    fn take(&mut self, part: &Part, number: u64, change: Change<CorePod>) {
-        let Some(watched) = self.parts.get_mut(part).filter(|watched| watched.number == number) else {
-            return;
-        };
-        let Some(known) = watched.shelf.take(change) else { return };
-        let in_sync = known == Known::InSync;
-        watched.known = Some(known);
-        if in_sync {
+    fn take(&mut self, part: &Part, change: Change<CorePod>) {
+        let Some(known) = self.shelves.get_mut(part).and_then(|shelf| shelf.take(change)) else { return };
+        if known == Known::InSync {
             self.hold(self.held.and(&scope(part)));
         }
         self.tell();
@@ -244,16 +206,9 @@ impl Others {
         self.hub.say(Event::Covered(self.held.clone()));
     }
 
-    /// How well the kind is known: in sync as long as no watch fails. What is still being read is not covered yet.
+    /// How well the kind is known. What is still being read is not covered yet.
     fn tell(&self) {
-        let away = self.parts.iter().find_map(|(part, watched)| match (&watched.known, part) {
-            (Some(Known::Away(why)), Some(namespace)) => {
-                Some(Known::Away(format!("those of namespace {namespace}: {why}")))
-            }
-            (Some(Known::Away(why)), None) => Some(Known::Away(why.clone())),
-            _ => None,
-        });
-        self.hub.say(away.unwrap_or(Known::InSync).event(Kind::RemotePod));
+        self.hub.say(self.parts.known().event(Kind::RemotePod));
     }
 }
 
@@ -262,11 +217,11 @@ fn scope(part: &Part) -> Scope {
 }
 
 /// What is watched for a scope.
-fn parts(scope: &Scope) -> BTreeSet<Part> {
+fn parts_of(scope: &Scope) -> BTreeSet<Part> {
     match scope {
         Scope::Nothing => BTreeSet::new(),
-        Scope::Namespaces(some) if some.len() <= MOST => some.iter().cloned().map(Some).collect(),
-        Scope::Namespaces(_) | Scope::Everywhere => BTreeSet::from([None]),
+        Scope::Namespaces(some) => parts(some),
+        Scope::Everywhere => BTreeSet::from([None]),
     }
 }
 

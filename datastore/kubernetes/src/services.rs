@@ -29,7 +29,7 @@ const LONGEST: usize = 3000;
 /// Another selection is asked for at most so often.
 const PAUSE: Duration = Duration::from_millis(500);
 /// On a slice: the name of its Service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Keeps the hub of the kind Service true until it is dropped. `configurations` is a watch of BGPConfigurations.
 pub(crate) async fn follow(server: Server, hub: Arc<Hub>, mut configurations: Watch) {
@@ -87,7 +87,7 @@ pub(crate) async fn follow_slices(server: Server, node: Arc<str>, hub: Arc<Hub>,
 
 /// Selects the slices of these Services (and of those of the same names in other namespaces); `None` when they are too
 /// many to be named.
-fn selector(services: &BTreeSet<String>) -> Option<String> {
+pub(crate) fn selector(services: &BTreeSet<String>) -> Option<String> {
     let names: BTreeSet<&str> =
         services.iter().map(|name| name.split_once('/').map_or(name.as_str(), |(_, name)| name)).collect();
     let names: Vec<&str> = names.into_iter().collect();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use corduroy_api::{Event, IpamBlock, Key, Kind, Resource, Source, Version, Write, WriteError};
+use corduroy_api::{Asked, Event, IpamBlock, Key, Kind, Resource, Source, Version, Write, WriteError};
 use corduroy_datastore::{Datastore, Watch};
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
@@ -22,7 +22,7 @@ type Turn = (&'static str, &'static str, u16, String);
 
 /// A server that plays turns and then answers no more.
 #[derive(Clone, Default)]
-struct Script {
+pub(crate) struct Script {
     turns: Arc<Mutex<VecDeque<Turn>>>,
     bodies: Arc<Mutex<Vec<Value>>>,
     played: Arc<Notify>,
@@ -62,7 +62,7 @@ impl tower_service::Service<Request<Body>> for Script {
 }
 
 impl Script {
-    fn store(turns: Vec<Turn>) -> (Kubernetes, Self) {
+    pub(crate) fn store(turns: Vec<Turn>) -> (Kubernetes, Self) {
         let script = Self {
             turns: Arc::new(Mutex::new(turns.into())),
             bodies: Arc::default(),
@@ -374,6 +374,45 @@ async fn slices_are_asked_for_of_services_with_a_local_policy_only() {
     let all = ["Service/x/web", "Service/x/dns", "in sync", "EndpointSlice/x/web-1", "in sync"];
     assert_eq!(told(&mut watch, 5).await, all);
     script.left(0).await;
+}
+
+fn service_slice(name: &str, address: &str) -> Value {
+    json!({
+        "metadata": { "name": format!("{name}-1"), "namespace": "x", "resourceVersion": "4",
+            "labels": { "kubernetes.io/service-name": name } },
+        "addressType": "IPv4", "ports": [{ "protocol": "TCP", "port": 80 }],
+        "endpoints": [{ "addresses": [address], "conditions": { "ready": true } }],
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_services_that_policies_name_the_slices_are_watched_where_they_are_and_no_others() {
+    let slices = |names: &[&str]| -> String {
+        let all = names.iter().map(|name| ("ADDED", service_slice(name, "10.0.0.9")));
+        lines(&all.chain([end_of_replay("9")]).collect::<Vec<_>>())
+    };
+    let within = "/apis/discovery.k8s.io/v1/namespaces/x/endpointslices?watch=1";
+    let one = "&labelSelector=kubernetes.io%2Fservice-name%20in%20(web)";
+    let two = "&labelSelector=kubernetes.io%2Fservice-name%20in%20(none%2Cweb)";
+    let (store, script) = Script::store(vec![
+        ("GET", one, 200, slices(&["web"])),
+        ("GET", within, 0, String::new()),
+        ("GET", two, 200, slices(&["web"])),
+        GOING_ON,
+    ]);
+    let asking = |services: &[&str]| Asked {
+        services: services.iter().map(|name| (*name).to_owned()).collect(),
+        ..Asked::default()
+    };
+    let mut watch = store.watch(&[Kind::ServiceEndpoints]);
+    assert_eq!(told(&mut watch, 1).await, ["in sync"], "nobody asked for any");
+    store.ask(asking(&["x/web"]));
+    assert_eq!(told(&mut watch, 1).await, ["ServiceEndpoints/x/web"]);
+    script.left(2).await;
+    store.ask(asking(&["x/none", "x/web"]));
+    assert_eq!(told(&mut watch, 1).await, ["ServiceEndpoints/x/none"], "it has no slice, and that is known");
+    store.ask(Asked::default());
+    assert_eq!(told(&mut watch, 2).await, ["x/none gone", "x/web gone"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,13 +17,17 @@ pub(super) fn asked(engine: &Engine) -> Asked {
     Asked { pods, service_accounts, services }
 }
 
-/// Of which pods elsewhere something has to be known for a policy to be in force here; of none, if it selects nobody.
-pub(super) fn pods_asked_by(engine: &Engine, policy: &Policy) -> Scope {
+/// Which pods elsewhere and services have to be known for a policy to be in force here; none, if it selects nobody.
+pub(super) fn asked_by(engine: &Engine, policy: &Policy) -> Asked {
     let is = |key: &EndpointKey| {
         let endpoint = engine.world.endpoints.get(key);
         endpoint.is_some_and(|endpoint| engine.world.is(endpoint, &policy.subject))
     };
-    if engine.locals.iter().any(is) { pods_of(engine, compile::whos(policy).iter()) } else { Scope::Nothing }
+    if !engine.locals.iter().any(is) {
+        return Asked::default();
+    }
+    let pods = pods_of(engine, compile::whos(policy).iter());
+    Asked { pods, services: compile::services(policy), ..Asked::default() }
 }
 
 fn pods_of<'a>(engine: &Engine, whos: impl Iterator<Item = &'a Who>) -> Scope {

@@ -7,6 +7,8 @@
 //! or ranges of ports make a set; one stands in the rule itself. A [`Line`] has no verdict yet: what Allow means
 //! depends on where it is used.
 
+use std::collections::BTreeSet;
+
 use corduroy_api::policy::Ports;
 use corduroy_api::policy::rule::Icmp;
 use corduroy_kernel::nft::{Expr, Field, L4, Match, Rule as Kernel};
@@ -313,6 +315,17 @@ pub(super) fn whos(policy: &Policy) -> Vec<Who> {
         }
     }
     all
+}
+
+/// All services that the rules of a policy ask about.
+pub(super) fn services(policy: &Policy) -> BTreeSet<String> {
+    let rules = Direction::ALL.into_iter().flat_map(|direction| policy.rules(direction).unwrap_or_default());
+    let specs = rules.flat_map(|rule| rule.source.sets.iter().chain(&rule.destination.sets));
+    let services = specs.filter_map(|(_, spec)| match spec {
+        SetSpec::Service(name) => Some(name.clone()),
+        SetSpec::Who(_) => None,
+    });
+    services.collect()
 }
 
 fn names(ports: &[Ports]) -> impl Iterator<Item = &str> {

@@ -28,7 +28,8 @@ use std::net::IpAddr;
 
 use corduroy_api::policy::own::Reach;
 use corduroy_api::policy::tier::DefaultAction;
-use corduroy_api::{Asked, Labels, Scope};
+use corduroy_api::service::ServiceEndpoint;
+use corduroy_api::{Asked, Labels};
 use corduroy_kernel::Packet;
 use corduroy_kernel::nft::{self, Counted, Expr, Name, Rule as Kernel};
 
@@ -42,7 +43,6 @@ pub use asked::widened;
 pub use chains::{DENIED, PASSED, TO_PODS};
 pub use listing::Listed;
 pub use origin::{Count, Origin, RuleRef};
-pub use sets::ServiceEndpoint;
 pub use world::{Class, Endpoint, EndpointKey};
 
 use crate::normal::{Direction, Order, Policy, PolicyId, Tier};
@@ -377,10 +377,10 @@ impl Engine {
         kept.filter(|(_, tier)| !self.tiers.contains_key(*tier) && Tier::given(tier).order == Order::Last)
     }
 
-    /// Of which pods elsewhere something has to be known before this policy can be in force here.
+    /// Which pods elsewhere and services have to be known before this policy can be in force here.
     #[must_use]
-    pub fn pods_asked_by(&self, policy: &Policy) -> Scope {
-        asked::pods_asked_by(self, policy)
+    pub fn asked_by(&self, policy: &Policy) -> Asked {
+        asked::asked_by(self, policy)
     }
 
     /// How many different words are kept: keys and values of labels, names.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use corduroy_api::service::ServiceEndpoint;
 use corduroy_kernel::nft::{self, DataType, Name, Value};
 use corduroy_kernel::{Family, IpNet};
 
@@ -208,15 +209,6 @@ impl Member {
             _ => return None,
         })
     }
-}
-
-/// An endpoint of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceEndpoint {
-    /// Its address.
-    pub address: IpAddr,
-    /// Protocol (IANA) and port.
-    pub ports: Vec<(u8, u16)>,
 }
 
 #[derive(Clone, Debug)]

@@ -216,6 +216,23 @@ fn a_service_is_its_endpoints_at_their_ports() {
 }
 
 #[test]
+fn a_service_that_sends_is_its_addresses_and_is_asked_about_while_its_policy_selects_somebody() {
+    let mut engine = engine();
+    let rule = "{action: Allow, source: {services: {name: dns, namespace: sys}}}";
+    let policy = |selector: &str| of_all("all", &format!("{{selector: {selector}, ingress: [{rule}]}}"));
+    let services = BTreeSet::from(["sys/dns".to_owned()]);
+    assert_eq!(engine.asked_by(&policy("app == 'web'")).services, services);
+    assert_eq!(engine.asked_by(&policy("app == 'nobody'")).services, BTreeSet::new());
+    engine.put_service("sys/dns", vec![ServiceEndpoint { address: IpAddr::from([10, 0, 3, 1]), ports: vec![] }]);
+    engine.put_policy(policy("app == 'web'"));
+    let sets: Vec<Name> = engine.sets().cloned().collect();
+    assert_eq!(sets.iter().flat_map(|set| elements(&engine, set)).collect::<Vec<_>>(), ["10.0.3.1"]);
+    assert_eq!(engine.asked().services, services);
+    engine.put_policy(policy("app == 'nobody'"));
+    assert_eq!(engine.asked().services, BTreeSet::new());
+}
+
+#[test]
 fn a_host_meets_policies_where_they_say_they_apply() {
     let mut engine = engine();
     let key = EndpointKey::new(Class::HostEndpoint, "eth0");

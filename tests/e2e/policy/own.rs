@@ -255,6 +255,19 @@ pub(super) const CASES: &[Trial] = &[
          deny * -> x/a",
     ),
     case(
+        "egress to a service means its pods and their ports",
+        "own v/p {egress: [{action: Allow, destination: {services: {name: a, namespace: x}}}]}",
+        "deny v/* -> *
+         allow v/* -> x/a : tcp/80",
+    ),
+    case(
+        "ingress from a service means its pods",
+        "global p {namespaceSelector: ns == 'v', types: [Ingress], ingress: [{action: Allow, source: {services:
+                   {name: a, namespace: x}}}]}",
+        "deny * -> v/*
+         allow x/a -> v/*",
+    ),
+    case(
         "a global policy: in some namespaces, some endpoints, of some service accounts",
         "global one {namespaceSelector: ns == 'x', selector: pod == 'a', types: [Ingress]}
          global two {selector: pod == 'b', namespaceSelector: \"ns in {'v', 'z'}\", types: [Egress]}

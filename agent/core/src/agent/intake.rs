@@ -79,7 +79,8 @@ pub(super) fn event(agent: &mut Agent, event: Event, now: Time) {
 
 /// Is it one that only policies depend on?
 fn is_of_policies(key: &ResourceKey) -> bool {
-    key.kind.is_policy() || matches!(key.kind, Kind::RemotePod | Kind::ServiceAccount)
+    key.kind.is_policy()
+        || matches!(key.kind, Kind::RemotePod | Kind::ServiceAccount | Kind::ServiceEndpoints)
 }
 
 /// A node came, changed or went: index it and mark what it stands behind. Returns the next hops whose routes may go

@@ -45,8 +45,7 @@ fn wake(agent: &mut Agent, now: Time) {
         return;
     }
     let until = *agent.course.policies_wait_until.get_or_insert(now + PATIENCE);
-    let covered = (now < until).then(|| agent.known.model.covered().clone());
-    agent.known.policies.wake(covered.as_ref());
+    agent.known.wake_policies(now >= until);
 }
 
 fn mark(agent: &mut Agent, dirty: &Dirty) {

@@ -55,6 +55,10 @@ pub enum BadDocument {
     },
 }
 
+/// What a plan can't have.
+const UNKNOWN: &str = "pods of other nodes or services that this names are not known here: a node learns of them when \
+                       a policy in force names them, so that sets have more than this shows";
+
 /// A copy of what is known, without what is not needed to plan: it may be large.
 #[must_use]
 pub fn ground(known: &Known) -> Known {
@@ -97,6 +101,9 @@ pub fn plan(
         after.police(&key);
         keys.insert(key);
     }
+    // Nothing is asked of anybody for a plan: it goes by what is known.
+    let waits = after.policies.is_waiting();
+    after.wake_policies(true);
     let dirty = after.policies.take_changes().dirty;
     let engines = (before.policies.engine(), after.policies.engine());
     let (cut, looked_at) = cut(before, &after, flows);
@@ -107,7 +114,7 @@ pub fn plan(
         programs: programs(engines, &dirty),
         cut,
         flows: looked_at,
-        remarks: remarks(engines, &keys),
+        remarks: waits.then(|| UNKNOWN.to_owned()).into_iter().chain(remarks(engines, &keys)).collect(),
     })
 }
 

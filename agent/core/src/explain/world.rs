@@ -9,13 +9,14 @@ use crate::me::{Me, Membership, TunnelAddresses};
 use crate::pods::Pod;
 
 /// What has to be known of a cluster to judge in it.
-pub const KINDS: [Kind; 14] = [
+pub const KINDS: [Kind; 15] = [
     Kind::FabricNode,
     Kind::IpPool,
     Kind::Service,
     Kind::ServiceAccount,
     Kind::Namespace,
     Kind::RemotePod,
+    Kind::ServiceEndpoints,
     Kind::Tier,
     Kind::NetworkSet,
     Kind::GlobalNetworkSet,

@@ -58,12 +58,12 @@ fn a_pod_that_was_just_made_has_no_node_and_no_addresses_yet_and_is_a_pod() {
 #[test]
 fn a_few_namespaces_are_watched_each_for_itself_and_many_at_once() {
     let some = |n: usize| Scope::Namespaces((0..n).map(|i| format!("n{i}")).collect());
-    assert_eq!(parts(&Scope::Nothing).len(), 0);
-    assert_eq!(parts(&some(16)).len(), 16);
-    assert_eq!(parts(&some(17)), BTreeSet::from([None]));
-    assert_eq!(parts(&Scope::Everywhere), BTreeSet::from([None]));
+    assert_eq!(parts_of(&Scope::Nothing).len(), 0);
+    assert_eq!(parts_of(&some(16)).len(), 16);
+    assert_eq!(parts_of(&some(17)), BTreeSet::from([None]));
+    assert_eq!(parts_of(&Scope::Everywhere), BTreeSet::from([None]));
     let mut held = Scope::Nothing;
-    for part in parts(&some(2)) {
+    for part in parts_of(&some(2)) {
         held = held.and(&scope(&part));
     }
     assert_eq!(held, some(2));

@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
 use corduroy_api::policy::PolicyResource;
-use corduroy_api::{Event, Key as ResourceKey, Kind, Metadata, Namespace, Pod, Resource, Scope, yaml};
+use corduroy_api::service::ServiceEndpoint;
+use corduroy_api::{
+    Event, Key as ResourceKey, Kind, Metadata, Namespace, Pod, Resource, Scope, ServiceEndpoints, yaml,
+};
 use corduroy_bgp::Time;
 use corduroy_ipc::cni::{Add, AttachmentKey, CniRequest};
 use corduroy_kernel::nft::{Change, Key, Table};
@@ -17,6 +20,19 @@ pub(in super::super) fn policy(name: &str, spec: &str) -> Event {
     let spec = yaml::documents(spec)[0].parse().unwrap();
     let read = PolicyResource::read(Kind::KubernetesNetworkPolicy, Metadata::named(name), spec);
     Event::Put(Resource::Policy(Arc::new(read.unwrap().unwrap())))
+}
+
+/// One of our own NetworkPolicies.
+fn own(name: &str, spec: &str) -> Event {
+    let spec = yaml::documents(spec)[0].parse().unwrap();
+    let read = PolicyResource::read(Kind::NetworkPolicy, Metadata::named(name), spec);
+    Event::Put(Resource::Policy(Arc::new(read.unwrap().unwrap())))
+}
+
+/// A service whose endpoints have these addresses, and port 80 of TCP.
+fn service(name: &str, addresses: &[&str]) -> Event {
+    let endpoints = addresses.iter().map(|it| ServiceEndpoint { address: ip(it), ports: vec![(6, 80)] });
+    Event::Put(Resource::ServiceEndpoints(Arc::new(ServiceEndpoints::of(name, endpoints))))
 }
 
 fn pod(name: &str, app: &str, address: Option<&str>) -> Pod {
@@ -168,4 +184,54 @@ fn a_policy_that_asks_about_pods_not_known_yet_waits_and_cuts_nothing_but_not_fo
     world.agent.handle(Input::Timeout, due);
     world.settle();
     assert!(verdict(&world, "ingress").starts_with("goto prog-"));
+}
+
+const TO_DB: &str = "{selector: app == 'web', egress: [{action: Allow, destination: {services: {name: db}}}]}";
+
+#[test]
+fn a_policy_that_names_a_service_asks_for_it_and_is_in_force_when_its_endpoints_are_known() {
+    let mut world = world();
+    add(&mut world, "web", 1);
+    world.settle();
+    assert!(world.agent.known().policies.asked().services.is_empty());
+    tell(&mut world, [own("shop/out", TO_DB)]);
+    assert_eq!(world.agent.known().policies.asked().services, ["shop/db".to_owned()].into());
+    assert_eq!(verdict(&world, "egress"), "goto to-pods", "it waits");
+    tell(&mut world, [service("shop/db", &["10.1.9.9", "fd00::9"])]);
+    assert!(verdict(&world, "egress").starts_with("goto prog-"));
+    let ports = |world: &World, suffix: &str| -> Vec<String> {
+        let sets = table(world).sets.iter().filter(|(name, _)| name.as_str().ends_with(suffix));
+        sets.flat_map(|(_, set)| set.elements.keys().map(ToString::to_string)).collect()
+    };
+    assert_eq!(ports(&world, "-port4"), ["10.1.9.9 . tcp . 80"]);
+    assert_eq!(ports(&world, "-port6"), ["fd00::9 . tcp . 80"]);
+
+    let before = world.agent.known().policies.generation();
+    world.applied.clear();
+    tell(&mut world, [service("shop/db", &["10.1.9.9", "10.1.9.10", "fd00::9"])]);
+    let [Op::Nft(changes)] = world.applied.as_slice() else { panic!("{:?}", world.applied) };
+    assert!(matches!(changes.as_slice(), [Change::AddElements(..)]), "{changes:?}");
+    assert_eq!(world.agent.known().policies.generation(), before, "it can only allow more");
+    tell(&mut world, [service("shop/db", &[])]);
+    assert_eq!((ports(&world, "-port4"), ports(&world, "-port6")), (vec![], vec![]));
+    assert_ne!(world.agent.known().policies.generation(), before);
+    assert!(verdict(&world, "egress").starts_with("goto prog-"), "a service without endpoints is known too");
+
+    tell(&mut world, [Event::Gone(ResourceKey::new(Kind::NetworkPolicy, "shop/out"))]);
+    assert!(world.agent.known().policies.asked().services.is_empty());
+}
+
+#[test]
+fn services_that_can_not_be_had_hold_no_policy_up_for_ever() {
+    let mut world = world();
+    add(&mut world, "web", 1);
+    world.settle();
+    let why = "no right".to_owned();
+    tell(&mut world, [Event::Unavailable { kind: Kind::ServiceEndpoints, why }, own("shop/out", TO_DB)]);
+    assert_eq!(verdict(&world, "egress"), "goto to-pods");
+    let due = world.agent.next_timeout().unwrap();
+    world.agent.handle(Input::Timeout, due);
+    world.settle();
+    assert!(verdict(&world, "egress").starts_with("goto prog-"));
+    assert!(world.agent.known().lacks().is_none());
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use corduroy_agent_core::agent::Declared;
+use corduroy_agent_core::desired::hosts::Failsafe;
 use corduroy_agent_core::me::Wanted;
 use corduroy_api::raw::{NumberOrText, Raw, raw};
 use corduroy_api::{Report, Violations, cluster_id, is_host, quoted, yaml};
@@ -20,9 +21,11 @@ use corduroy_kernel::LinkName;
 use ipnetwork::IpNetwork;
 
 mod cluster;
+mod failsafe;
 
 pub use cluster::ClusterStore;
 use cluster::KubernetesFile;
+use failsafe::PolicyFile;
 
 /// Where the file is unless somebody says otherwise.
 pub const PATH: &str = "/etc/corduroy/agent.yaml";
@@ -32,10 +35,8 @@ pub const PATH: &str = "/etc/corduroy/agent.yaml";
 pub struct Config {
     /// The name of this node's FabricNode.
     pub node: String,
-    /// This node's IPv4 address.
-    pub v4: Wanted,
-    /// This node's IPv6 address.
-    pub v6: Wanted,
+    /// This node's addresses.
+    pub address: Address,
     /// What of its FabricNode is set here.
     pub declared: Declared,
     /// Where resources are.
@@ -50,10 +51,21 @@ pub struct Config {
     pub listen: Vec<IpAddr>,
     /// How sessions are made.
     pub peering: peering::Options,
+    /// The ports that no policy of this host closes.
+    pub failsafe: Failsafe,
     /// How often the whole kernel is read, whatever was reported of it.
     pub audit: Duration,
     /// What goes into the log: a filter of `tracing`.
     pub log: String,
+}
+
+/// This node's addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Its IPv4 address.
+    pub v4: Wanted,
+    /// Its IPv6 address.
+    pub v6: Wanted,
 }
 
 /// Where resources are.
@@ -117,6 +129,8 @@ raw! {
         ipam: IpamFile = "ipam",
         /// The speaker.
         bgp: BgpFile = "bgp",
+        /// What policies may do to this host.
+        policy: PolicyFile = "policy",
         /// How often the kernel is read as a whole.
         audit_interval: String = "auditInterval",
         /// A filter for the log.
@@ -247,8 +261,7 @@ fn check(file: &File, host: &str, report: &mut Report) -> Option<Config> {
     let node = node_name(file.node_name.as_ref(), host, report);
     let config = Config {
         node: node.clone().unwrap_or_default(),
-        v4: v4.unwrap_or_default(),
-        v6: v6.unwrap_or_default(),
+        address: Address { v4: v4.unwrap_or_default(), v6: v6.unwrap_or_default() },
         declared: Declared {
             given: check_ipam(file, report),
             ..declared(file.node.clone().unwrap_or_default(), report)
@@ -259,6 +272,7 @@ fn check(file: &File, host: &str, report: &mut Report) -> Option<Config> {
         metrics: report.within("metrics", |r| check_metrics(metrics.listen.as_ref(), r)),
         listen,
         peering,
+        failsafe: report.within("policy", |r| failsafe::check(&file.policy.clone().unwrap_or_default(), r)),
         audit: report
             .seconds("auditInterval", file.audit_interval.as_ref(), 10..=86_400)
             .unwrap_or(Duration::from_secs(120)),

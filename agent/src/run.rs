@@ -134,10 +134,11 @@ fn settings(config: Config, uid: String, cluster: Option<&Cluster>) -> Settings 
         node: config.node,
         uid,
         member: cluster.map(Cluster::membership).unwrap_or_default(),
-        v4: config.v4,
-        v6: config.v6,
+        v4: config.address.v4,
+        v6: config.address.v6,
         declared: config.declared,
         peering: config.peering,
+        failsafe: config.failsafe,
     }
 }
 

@@ -103,7 +103,7 @@ impl Agent {
             given: settings.declared.given,
         };
         let mut agent = Self {
-            known: Known::new(me),
+            known: Known { failsafe: settings.failsafe.clone(), ..Known::new(me) },
             sessions: Sessions::new(settings.peering.clone()),
             settings,
             reconciler: Reconciler::default(),

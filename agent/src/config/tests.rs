@@ -1,3 +1,5 @@
+use corduroy_kernel::nft::L4;
+
 use super::*;
 
 fn read(text: &str) -> Result<Config, String> {
@@ -8,11 +10,12 @@ fn read(text: &str) -> Result<Config, String> {
 fn an_empty_file_means_every_default() {
     let config = read("# nothing\n").unwrap();
     assert_eq!(config.node, "host-1");
-    assert_eq!((config.v4, config.v6), (Wanted::Auto, Wanted::Auto));
+    assert_eq!(config.address, Address { v4: Wanted::Auto, v6: Wanted::Auto });
     assert_eq!(config.datastore, Store::File("/etc/corduroy/datastore".into()));
     assert_eq!(config.run("cni.sock"), Path::new("/run/corduroy/cni.sock"));
     assert_eq!(config.metrics, Some("127.0.0.1:9469".parse().unwrap()));
     assert_eq!(config.listen.len(), 2);
+    assert_eq!(config.failsafe, Failsafe::default());
     assert_eq!(config.log, "info");
 }
 
@@ -27,12 +30,19 @@ fn everything_that_can_be_said_is_understood() {
          stateDir: /tmp/state\n\
          metrics: {listen: none}\n\
          bgp: {listen: [192.0.2.1], multipath: 4, selectionDeferral: 10s, protected: [10.96.0.0/12]}\n\
+         policy: {failsafeInboundHostPorts: [{protocol: TCP, port: 22}, {protocol: udp, port: 68, net: 10.0.0.0/8}],\n\
+         \x20 failsafeOutboundHostPorts: []}\n\
          auditInterval: 30s\n\
          log: debug\n",
     )
     .unwrap();
-    assert_eq!(config.v4, Wanted::Is("192.0.2.1".parse().unwrap(), Some(24)));
-    assert_eq!(config.v6, Wanted::Interface(LinkName::new("eth0").unwrap()));
+    let inbound =
+        config.failsafe.inbound.iter().map(|it| (it.l4, it.port, it.net.map(|net| net.to_string())));
+    let expected = vec![(L4::Tcp, 22, None), (L4::Udp, 68, Some("10.0.0.0/8".to_owned()))];
+    assert_eq!(inbound.collect::<Vec<_>>(), expected);
+    assert!(config.failsafe.outbound.is_empty(), "none is another thing than not saying anything");
+    assert_eq!(config.address.v4, Wanted::Is("192.0.2.1".parse().unwrap(), Some(24)));
+    assert_eq!(config.address.v6, Wanted::Interface(LinkName::new("eth0").unwrap()));
     assert_eq!(config.declared.labels["rack"], "a");
     assert_eq!(config.declared.route_reflector_cluster_id, Some("244.0.0.1".parse().unwrap()));
     assert_eq!(config.metrics, None);
@@ -50,11 +60,17 @@ fn everything_that_is_wrong_is_named_at_once_with_field_value_and_what_is_allowe
          runDirectory: /run\n\
          metrics: {listen: 9469}\n\
          bgp: {listen: [eth0], multipath: 65, protected: [10.0.0.1/8]}\n\
+         policy: {failsafeInboundHostPorts: [{protocol: ICMP, port: 0, net: 10.0.0.1/8}, {}]}\n\
          auditInterval: 1s\n\
          log: \"a=b=c\"\n",
     )
     .unwrap_err();
     for wanted in [
+        "policy.failsafeInboundHostPorts[0].protocol: \"ICMP\" is not allowed: TCP or UDP",
+        "policy.failsafeInboundHostPorts[0].port: 0 is not allowed: a whole number from 1 to 65535",
+        "policy.failsafeInboundHostPorts[0].net: \"10.0.0.1/8\" is not allowed: a prefix",
+        "policy.failsafeInboundHostPorts[1].protocol: missing: TCP or UDP",
+        "policy.failsafeInboundHostPorts[1].port: missing: a whole number",
         "nodeName: \"N_1\" is not allowed: at most 253",
         "address.v4: \"300.0.0.1\" is not allowed: auto, none, interface=NAME",
         "address.v6: \"192.0.2.1\" is not allowed",

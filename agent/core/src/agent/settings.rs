@@ -3,6 +3,7 @@
 use corduroy_fabric::peering;
 
 use super::Declared;
+use crate::desired::hosts::Failsafe;
 use crate::me::{Membership, Wanted};
 
 /// What does not change while the process runs.
@@ -22,4 +23,6 @@ pub struct Settings {
     pub declared: Declared,
     /// How sessions are made.
     pub peering: peering::Options,
+    /// What policies close to this host in no case.
+    pub failsafe: Failsafe,
 }

@@ -10,6 +10,7 @@ use corduroy_ipc::cni::{Add, AttachmentKey, CniRequest, Del};
 use corduroy_kernel::{NetnsId, Op, Route, State};
 
 use super::{Agent, Declared, Input, Output, Read, Settings};
+use crate::desired::hosts::Failsafe;
 use crate::endpoints::{self, Endpoints};
 use crate::ipam::Owner;
 use crate::known::WATCHED;
@@ -40,6 +41,7 @@ impl World {
             v6: Wanted::Nothing,
             declared: Declared::default(),
             peering: peering::Options::default(),
+            failsafe: Failsafe::default(),
         };
         let agent = Agent::new(settings, endpoints);
         Self { agent, kernel, said: Vec::new(), applied: Vec::new() }

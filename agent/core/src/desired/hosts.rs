@@ -18,7 +18,7 @@ use corduroy_kernel::nft::{
     Base, Chain, ChainKind, CtState, DataType, Expr, Field, Hook, Key, L4, Match, Name, Policy, Rule, Set,
     Value, Verdict,
 };
-use corduroy_kernel::{Family, LinkName, Vxlan};
+use corduroy_kernel::{Family, IpNet, LinkName, Vxlan};
 use corduroy_policy::engine::{DENIED, PASSED};
 use corduroy_policy::{Class, Direction, EndpointKey, Stage};
 
@@ -54,28 +54,45 @@ const CHAINS: [&str; 7] =
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failsafe {
     /// Of the host, for others.
-    pub inbound: BTreeSet<(L4, u16)>,
+    pub inbound: BTreeSet<FailsafePort>,
     /// Of others, for the host.
-    pub outbound: BTreeSet<(L4, u16)>,
+    pub outbound: BTreeSet<FailsafePort>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FailsafePort {
+    /// TCP or UDP.
+    pub l4: L4,
+    /// From 1.
+    pub port: u16,
+    /// The others that it is open to; `None`: all.
+    pub net: Option<IpNet>,
 }
 
 /// SSH, DHCP, DNS, BGP, etcd and the API server.
 impl Default for Failsafe {
     fn default() -> Self {
-        let tcp = |ports: &[u16]| ports.iter().map(|port| (L4::Tcp, *port)).collect::<BTreeSet<_>>();
-        let (mut inbound, mut outbound) = (tcp(&[22, 179, 2379, 2380, 6443]), tcp(&[179, 2379, 2380, 6443]));
-        inbound.insert((L4::Udp, 68));
-        outbound.extend([(L4::Udp, 53), (L4::Udp, 67)]);
+        let ports = |l4, ports: &'static [u16]| {
+            ports.iter().map(move |port| FailsafePort { l4, port: *port, net: None })
+        };
+        let inbound = ports(L4::Tcp, &[22, 179, 2379, 2380, 6443]).chain(ports(L4::Udp, &[68])).collect();
+        let outbound = ports(L4::Tcp, &[179, 2379, 2380, 6443]).chain(ports(L4::Udp, &[53, 67])).collect();
         Self { inbound, outbound }
     }
 }
 
 impl Failsafe {
-    fn has(&self, direction: Direction, port: (L4, u16)) -> bool {
+    fn of(&self, direction: Direction) -> &BTreeSet<FailsafePort> {
         match direction {
-            Direction::Ingress => self.inbound.contains(&port),
-            Direction::Egress => self.outbound.contains(&port),
+            Direction::Ingress => &self.inbound,
+            Direction::Egress => &self.outbound,
         }
+    }
+
+    /// The ports that are open to some only.
+    fn narrow(&self, direction: Direction) -> impl Iterator<Item = (L4, u16, IpNet)> {
+        self.of(direction).iter().filter_map(|it| Some((it.l4, it.port, it.net?)))
     }
 }
 
@@ -93,7 +110,8 @@ pub(super) fn elements(known: &Known) -> impl Iterator<Item = (Name, Key)> + '_ 
     let links = known.policies.hosts().flat_map(|(_, host)| links(known, host));
     let of_links = links.flat_map(|dev| MAPS.into_iter().map(move |(name, ..)| (name.into(), dev.into())));
     let all = known.failsafe.inbound.iter().chain(&known.failsafe.outbound);
-    let ports = all.filter(|_| known.policies.has_hosts()).flat_map(|(l4, port)| {
+    let wide = all.filter(|it| known.policies.has_hosts() && it.net.is_none());
+    let ports = wide.flat_map(|FailsafePort { l4, port, .. }| {
         let sets = FAILSAFE.into_iter().filter(move |(.., of)| of == l4);
         sets.map(move |(name, ..)| (name.into(), Value::Port(*port).into()))
     });
@@ -118,7 +136,8 @@ pub(super) fn element(known: &Known, set: &str, key: &Key) -> Option<Option<Verd
         }
         [Value::Port(port)] => {
             let (_, direction, l4) = FAILSAFE.iter().find(|(found, ..)| *found == set)?;
-            known.failsafe.has(*direction, (*l4, *port)).then_some(None)
+            let wide = FailsafePort { l4: *l4, port: *port, net: None };
+            known.failsafe.of(*direction).contains(&wide).then_some(None)
         }
         _ => None,
     }
@@ -178,8 +197,8 @@ pub(super) fn chain(known: &Known, name: &str) -> Option<Chain> {
     let base =
         |hook, priority| Some(Base { kind: ChainKind::Filter, hook, priority, policy: Policy::Accept });
     let (base, rules) = match name {
-        "failsafe-in" => (None, failsafe(Direction::Ingress)),
-        "failsafe-out" => (None, failsafe(Direction::Egress)),
+        "failsafe-in" => (None, failsafe(known, Direction::Ingress)),
+        "failsafe-out" => (None, failsafe(known, Direction::Egress)),
         "host-raw-in" => (base(Hook::Prerouting, -310), raw(known, Direction::Ingress)),
         "host-raw-out" => (base(Hook::Output, -310), raw(known, Direction::Egress)),
         "host-prednat" => {
@@ -209,14 +228,26 @@ fn raw(known: &Known, direction: Direction) -> Vec<Rule> {
         Direction::Ingress => ("failsafe-in", Direction::Egress, "host-raw-in"),
         Direction::Egress => ("failsafe-out", Direction::Ingress, "host-raw-out"),
     };
+    let narrow = known.failsafe.narrow(answers).map(|(l4, port, net)| {
+        Rule::new().when(from_or_to(direction, net)).when(Match::sport(l4, port, port)).accept()
+    });
     let answers = FAILSAFE.into_iter().filter(|(_, of, _)| *of == answers);
     let answers = answers.map(|(set, _, l4)| Rule::new().in_set([Field::Sport(l4)], set).accept());
     let failsafe = std::iter::once(Rule::new().jump(failsafe));
-    failsafe.chain(answers).chain(dispatch(known, map)).collect()
+    failsafe.chain(answers).chain(narrow).chain(dispatch(known, map)).collect()
+}
+
+/// Is the other end in this network?
+fn from_or_to(direction: Direction, net: IpNet) -> Match {
+    match direction {
+        _ if net.prefix_len() == 0 => Match::nfproto(net.family()),
+        Direction::Ingress => Match::saddr(net),
+        Direction::Egress => Match::daddr(net),
+    }
 }
 
 /// The ports, and tunnelled packets from nodes and to them.
-fn failsafe(direction: Direction) -> Vec<Rule> {
+fn failsafe(known: &Known, direction: Direction) -> Vec<Rule> {
     let ports = FAILSAFE.into_iter().filter(|(_, of, _)| *of == direction);
     let ports = ports.map(|(set, _, l4)| Rule::new().in_set([Field::Dport(l4)], set).accept());
     let tunnels = [(Family::V4, "nodes4"), (Family::V6, "nodes6")].into_iter().flat_map(|(family, nodes)| {
@@ -228,7 +259,10 @@ fn failsafe(direction: Direction) -> Vec<Rule> {
         let ipip = (family == Family::V4).then(|| of(Match::l4proto(IPIP)));
         ipip.into_iter().chain([of(Match::dport(L4::Udp, Vxlan::PORT, Vxlan::PORT))])
     });
-    ports.chain(tunnels).collect()
+    let narrow = known.failsafe.narrow(direction).map(|(l4, port, net)| {
+        Rule::new().when(from_or_to(direction, net)).when(Match::dport(l4, port, port)).accept()
+    });
+    ports.chain(narrow).chain(tunnels).collect()
 }
 
 /// What the base chains do for hosts, behind what they do for pods.

@@ -1,7 +1,8 @@
 use corduroy_api::Kind;
-use corduroy_kernel::nft::{Field, Rule, Verdict};
+use corduroy_kernel::nft::{Field, L4, Rule, Verdict};
 use corduroy_kernel::{Conf, Conf4, Family, LinkName, Mac, Support, Sysctl};
 
+use super::hosts::{Failsafe, FailsafePort};
 use super::{links, neighbours, nft, routes, sysctls};
 use crate::known::Known;
 use crate::testing::{block, change, gone, ip, known, net, node, pod, pool, put, resource};
@@ -350,4 +351,33 @@ fn a_host_endpoint_is_closed_but_for_the_failsafe_ports_and_what_it_forwards_is_
     let rules = nft::chain(&known, &"host-in".into()).unwrap().rules;
     let last = "iifname != \"cord*\" iifname != \"ipip-cord\" iifname != \"vxlan-cord\" iifname != \"lo\" goto denied";
     assert_eq!(rules.last().unwrap().to_string(), last);
+}
+
+#[test]
+fn a_failsafe_port_for_some_is_a_rule_with_them_and_its_answers_are_let_in_untracked() {
+    let mut known = two_racks("");
+    let host = resource(Kind::HostEndpoint, "eth0", "{node: a, interfaceName: eth0}");
+    let key = host.key();
+    put(&mut known, [host]);
+    known.police(&key);
+    let port = |l4, port, of: Option<&str>| FailsafePort { l4, port, net: of.map(net) };
+    known.failsafe = Failsafe {
+        inbound: [port(L4::Tcp, 22, Some("192.0.2.0/24")), port(L4::Tcp, 2222, None)].into(),
+        outbound: [port(L4::Udp, 53, Some("fd00::/8")), port(L4::Tcp, 443, Some("0.0.0.0/0"))].into(),
+    };
+    let is_open = |port: u16| {
+        let value = corduroy_kernel::nft::Value::Port(port);
+        nft::element(&known, &"failsafe-in-tcp".into(), &value.into()).is_some()
+    };
+    assert_eq!([2222, 22, 6443].map(is_open), [true, false, false]);
+    let has = |chain: &str, wanted: &str| {
+        let rules = nft::chain(&known, &chain.into()).unwrap().rules;
+        let drawn: Vec<String> = rules.iter().map(ToString::to_string).collect();
+        assert!(drawn.iter().any(|rule| rule == wanted), "{chain}: {drawn:#?} without {wanted}");
+    };
+    has("failsafe-in", "ip saddr 192.0.2.0/24 tcp dport 22 accept");
+    has("failsafe-out", "ip6 daddr fd00::/8 udp dport 53 accept");
+    has("failsafe-out", "meta nfproto ipv4 tcp dport 443 accept");
+    has("host-raw-in", "ip6 saddr fd00::/8 udp sport 53 accept");
+    has("host-raw-out", "ip daddr 192.0.2.0/24 tcp sport 22 accept");
 }

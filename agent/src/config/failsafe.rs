@@ -1,0 +1,80 @@
+//! `policy:` of the configuration: the ports that no policy of a HostEndpoint closes.
+
+use std::collections::BTreeSet;
+
+use corduroy_agent_core::convert;
+use corduroy_agent_core::desired::hosts::{Failsafe, FailsafePort};
+use corduroy_api::raw::raw;
+use corduroy_api::{Report, quoted};
+use corduroy_kernel::nft::L4;
+use ipnetwork::IpNetwork;
+
+raw! {
+    /// `policy:`.
+    pub struct PolicyFile {
+        /// Ports of this host, open to others.
+        inbound: Vec<PortFile> = "failsafeInboundHostPorts",
+        /// Ports of others, open to this host.
+        outbound: Vec<PortFile> = "failsafeOutboundHostPorts",
+    }
+}
+
+raw! {
+    /// One of them.
+    pub struct PortFile {
+        /// TCP or UDP.
+        protocol: String = "protocol",
+        /// Its number.
+        port: u64 = "port",
+        /// Which others, if not all.
+        net: String = "net",
+    }
+}
+
+/// A list that is not there means the default, an empty one means none.
+pub(super) fn check(file: &PolicyFile, report: &mut Report) -> Failsafe {
+    let default = Failsafe::default();
+    let mut list = |field: &str, raw: Option<&Vec<PortFile>>, default| match raw {
+        None => default,
+        Some(all) => report.within(field, |r| ports(all, r)),
+    };
+    Failsafe {
+        inbound: list("failsafeInboundHostPorts", file.inbound.as_ref(), default.inbound),
+        outbound: list("failsafeOutboundHostPorts", file.outbound.as_ref(), default.outbound),
+    }
+}
+
+fn ports(all: &[PortFile], report: &mut Report) -> BTreeSet<FailsafePort> {
+    let each = all.iter().enumerate();
+    each.filter_map(|(i, one)| report.within(i, |r| port(one, r))).collect()
+}
+
+fn port(one: &PortFile, report: &mut Report) -> Option<FailsafePort> {
+    let l4 = match &one.protocol {
+        None => {
+            report.missing("protocol", "TCP or UDP");
+            None
+        }
+        raw => report.parsed("protocol", raw.as_ref(), "TCP or UDP", |text| match text {
+            "TCP" | "tcp" => Some(L4::Tcp),
+            "UDP" | "udp" => Some(L4::Udp),
+            _ => None,
+        }),
+    };
+    if one.port.is_none() {
+        report.missing("port", "a whole number from 1 to 65535");
+    }
+    let port = report.ranged("port", one.port, 1..=65_535);
+    let net = one.net.as_ref().map(|text| {
+        let net = text.parse::<IpNetwork>().ok().filter(|net| net.ip() == net.network());
+        if net.is_none() {
+            report.refuse_field("net", quoted(text), "a prefix, as in 10.0.0.0/8; without it all are meant");
+        }
+        net
+    });
+    let net = match net {
+        None => None,
+        Some(net) => Some(convert::from_network(net?)),
+    };
+    Some(FailsafePort { l4: l4?, port: port?, net })
+}

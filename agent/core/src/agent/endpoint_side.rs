@@ -1,7 +1,7 @@
 //! What endpoints and the rest have to say to each other.
 
-use corduroy_api::Kind;
 use corduroy_api::block::block_name;
+use corduroy_api::{Key as ResourceKey, Kind};
 use corduroy_bgp::Time;
 use corduroy_fabric::{Sync, blocks};
 use corduroy_kernel::{IpNet, LinkName};
@@ -16,6 +16,14 @@ use crate::known::Known;
 use crate::me::Membership;
 use crate::pods::Pod;
 use crate::reconcile::diff::{self, Step};
+
+/// What can be about a pod.
+const POLICIES: [Kind; 4] = [
+    Kind::KubernetesNetworkPolicy,
+    Kind::ClusterNetworkPolicy,
+    Kind::NetworkPolicy,
+    Kind::GlobalNetworkPolicy,
+];
 
 impl Agent {
     /// A block was claimed, changed hands or went.
@@ -120,7 +128,9 @@ impl Agent {
                 Sync::Unavailable(why) => Some(format!("{kind} can't be had: {why}")),
                 Sync::Waiting | Sync::Snapshot => Some(format!("{kind} is known from a former run only")),
             });
-        not_live.map_or(Knowledge::Live, Knowledge::Stale)
+        let is_policy = |key: &ResourceKey| POLICIES.contains(&key.kind);
+        let policies = || self.known.model.policies().keys().any(is_policy);
+        not_live.map_or(Knowledge::Live, |why| Knowledge::Stale { why, policies: policies() })
     }
 
     fn tell_ready(&mut self, now: Time) {

@@ -6,7 +6,7 @@ use corduroy_api::service::{EndpointSliceSpec, ServiceSpec, Serving};
 use corduroy_api::{EndpointSlice, Event, Key, Kind, Metadata, Resource, Service, Source, Write};
 use corduroy_bgp::Time;
 use corduroy_fabric::peering;
-use corduroy_ipc::cni::{Add, AttachmentKey, CniRequest, Del};
+use corduroy_ipc::cni::{Add, AttachmentKey, CniAnswer, CniRequest, Del};
 use corduroy_kernel::{NetnsId, Op, Route, State};
 
 use super::{Agent, Declared, Input, Output, Read, Settings};
@@ -23,6 +23,7 @@ pub(super) struct World {
     kernel: State,
     said: Vec<String>,
     pub(super) applied: Vec<Op>,
+    pub(super) answers: Vec<CniAnswer>,
 }
 
 impl World {
@@ -44,7 +45,7 @@ impl World {
             failsafe: Failsafe::default(),
         };
         let agent = Agent::new(settings, endpoints);
-        Self { agent, kernel, said: Vec::new(), applied: Vec::new() }
+        Self { agent, kernel, said: Vec::new(), applied: Vec::new(), answers: Vec::new() }
     }
 
     /// Answers what the agent wants until it wants nothing.
@@ -64,6 +65,10 @@ impl World {
                 }
                 Output::Withdraw(net) => {
                     self.said.push(format!("-{net}"));
+                    continue;
+                }
+                Output::Answer(_, answer) => {
+                    self.answers.push(*answer);
                     continue;
                 }
                 Output::OriginationComplete => {

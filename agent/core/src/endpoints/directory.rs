@@ -2,7 +2,9 @@
 //!
 //! An ADD asks nobody: everything is here already, out of watches, or it comes in a moment. kubelet may be ahead of the
 //! watch: then the ADD waits, for as long as any request does. While the API server can't be had, what was known
-//! before counts, and a pod that was not known gets addresses as if it had no annotations, which is told.
+//! before counts, and a pod that was not known gets addresses as if it had no annotations, which is told. But not where
+//! there are policies: nobody can say which of them are about a pod without its labels, so it is not let in before they
+//! are known.
 //!
 //! The wishes of a pod, the first that is there:
 //!
@@ -30,8 +32,13 @@ pub enum Knowledge {
     NoCluster,
     /// All of them, a moment after they change.
     Live,
-    /// As they were before; why.
-    Stale(String),
+    /// As they were before.
+    Stale {
+        /// Why.
+        why: String,
+        /// Is there any policy, which may be about a pod that is not known?
+        policies: bool,
+    },
 }
 
 /// Pods and namespaces.
@@ -91,7 +98,11 @@ impl Directory {
             (Some(what), Knowledge::Live) => {
                 return Err(Unmet::Later(format!("the API server has not shown {what} yet")));
             }
-            (Some(what), Knowledge::Stale(why)) => {
+            (Some(what), Knowledge::Stale { why, policies: true }) => {
+                let unjudged = "which policies are about it can't be told";
+                return Err(Unmet::Later(format!("{what} is not known and {unjudged}: {why}")));
+            }
+            (Some(what), Knowledge::Stale { why, policies: false }) => {
                 wishes.unknown = Some(format!("{what} is not known and its annotations do not count: {why}"));
             }
         }
@@ -182,7 +193,14 @@ mod tests {
             "{later:?}"
         );
         assert!(known.wishes(&add("")).is_ok(), "a runtime that names no uid");
-        known.knowledge = Knowledge::Stale("no right".into());
+        let stale = |policies| Knowledge::Stale { why: "no right".into(), policies };
+        known.knowledge = stale(true);
+        let unjudged = known.wishes(&add("another")).unwrap_err();
+        assert!(
+            matches!(&unjudged, Unmet::Later(why) if why.contains("policies") && why.ends_with("no right"))
+        );
+        assert!(known.wishes(&add("u")).is_ok(), "what was known before counts");
+        known.knowledge = stale(false);
         let without = known.wishes(&add("another")).unwrap();
         assert!(without.unknown.unwrap().contains("Pod web/front is not known"));
         assert!(known.wishes(&add("u")).unwrap().unknown.is_none(), "what was known before counts");

@@ -6,7 +6,7 @@ use corduroy_api::{
     Event, Key as ResourceKey, Kind, Metadata, Namespace, Pod, Resource, Scope, ServiceEndpoints, yaml,
 };
 use corduroy_bgp::Time;
-use corduroy_ipc::cni::{Add, AttachmentKey, CniRequest};
+use corduroy_ipc::cni::{Add, AttachmentKey, CniAnswer, CniRequest, code};
 use corduroy_kernel::nft::{Change, Key, Table};
 use corduroy_kernel::{NetnsId, Op};
 
@@ -186,7 +186,39 @@ fn a_policy_that_asks_about_pods_not_known_yet_waits_and_cuts_nothing_but_not_fo
     assert!(verdict(&world, "ingress").starts_with("goto prog-"));
 }
 
-const TO_DB: &str = "{selector: app == 'web', egress: [{action: Allow, destination: {services: {name: db}}}]}";
+/// What a pod that the datastore does not know is answered, once it has waited as long as it may.
+fn answer(world: &mut World, n: u32) -> Option<CniAnswer> {
+    world.answers.clear();
+    add(world, "front", n);
+    world.settle();
+    while world.answers.is_empty()
+        && let Some(due) = world.agent.next_timeout()
+    {
+        world.agent.handle(Input::Timeout, due);
+        world.settle();
+    }
+    world.answers.pop()
+}
+
+#[test]
+fn a_pod_that_is_not_known_is_not_let_in_while_there_is_a_policy_that_could_be_about_it() {
+    let mut world = world();
+    let away = Event::Unavailable { kind: Kind::Pod, why: "no answer".into() };
+    tell(&mut world, [policy("other/from-db", FROM_DB), away]);
+    let Some(CniAnswer::Failed(failure)) = answer(&mut world, 1) else { panic!("it was let in") };
+    assert_eq!(failure.code, code::TRY_AGAIN_LATER);
+    let why = failure.details;
+    assert!(
+        why.contains("Pod shop/front is not known and which policies") && why.contains("no answer"),
+        "{why}"
+    );
+    tell(&mut world, [Event::Gone(ResourceKey::new(Kind::KubernetesNetworkPolicy, "other/from-db"))]);
+    let answered = answer(&mut world, 2);
+    assert!(matches!(answered, Some(CniAnswer::Added(..))), "{answered:?}");
+}
+
+const TO_DB: &str =
+    "{selector: app == 'web', egress: [{action: Allow, destination: {services: {name: db}}}]}";
 
 #[test]
 fn a_policy_that_names_a_service_asks_for_it_and_is_in_force_when_its_endpoints_are_known() {

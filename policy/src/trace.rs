@@ -39,7 +39,8 @@ pub struct Judgement {
 pub struct Step {
     /// Its name.
     pub tier: String,
-    /// Its policies that were asked, in order; the last one decided, if a rule did.
+    /// Its policies that were asked, in order; the last one decided, if a rule did. Those that select the endpoint and
+    /// have no rules are among them.
     pub policies: Vec<PolicyId>,
     /// The rules that noted it and went on.
     pub noted: Vec<RuleRef>,
@@ -84,12 +85,6 @@ impl Display for Judgement {
             Some(Step { said: Said::Rule(rule, Action::Allow | Action::Deny), .. }) => {
                 write!(f, " by {rule}")?;
             }
-            // Policies without a rule have no chain that would be asked.
-            Some(Step { said: Said::Default(DefaultAction::Deny), tier, policies, .. })
-                if policies.is_empty() =>
-            {
-                write!(f, " by tier {tier} (what selects it there has no rule)")?;
-            }
             Some(Step { said: Said::Default(DefaultAction::Deny), tier, policies, .. }) => {
                 write!(f, " by tier {tier} (")?;
                 list(f, policies)?;
@@ -126,7 +121,19 @@ fn judge(engine: &Engine, packet: &Packet, key: &EndpointKey, direction: Directi
     let mut walk = Walk { engine, packet, steps: Vec::new() };
     let end = engine.program(key, Stage::Own, direction).and_then(|program| walk.chain(program));
     let allowed = end.is_none_or(|to| to.as_str() != DENIED);
-    Judgement { endpoint: key.clone(), direction, allowed, steps: walk.steps }
+    let mut steps = walk.steps;
+    complete(engine, (key, direction), &mut steps);
+    Judgement { endpoint: key.clone(), direction, allowed, steps }
+}
+
+/// Policies without a rule have no chain that would be asked, but they are why a tier has a word in it.
+fn complete(engine: &Engine, (key, direction): (&EndpointKey, Direction), steps: &mut [Step]) {
+    let tiers = engine.selecting(key, Stage::Own, direction);
+    for step in steps.iter_mut().filter(|step| matches!(step.said, Said::Default(_))) {
+        if let Some((_, policies)) = tiers.iter().find(|(tier, _)| *tier == step.tier) {
+            step.policies.clone_from(policies);
+        }
+    }
 }
 
 struct Walk<'a> {

@@ -194,6 +194,18 @@ impl Engine {
         programs
     }
 
+    /// The tiers that have a word in it, in order, as far as a packet can come, each with those of its policies that
+    /// select the endpoint.
+    pub(crate) fn selecting(
+        &self,
+        key: &EndpointKey,
+        stage: Stage,
+        direction: Direction,
+    ) -> Vec<(String, Vec<PolicyId>)> {
+        let tiers = self.tiers_of(key, stage, direction);
+        tiers.into_iter().map(|TierPart { name, policies, .. }| (name, policies)).collect()
+    }
+
     /// The tiers that have a word in it, in order, as far as a packet can come.
     fn tiers_of(&self, key: &EndpointKey, stage: Stage, direction: Direction) -> Vec<TierPart> {
         let Some(stored) = self.world.endpoints.get(key) else { return Vec::new() };

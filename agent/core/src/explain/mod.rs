@@ -77,10 +77,6 @@ pub fn decider(judgement: &Judgement) -> String {
         None => "no policy selects it".to_owned(),
         Some(step) => match &step.said {
             Said::Rule(rule, _) => rule.to_string(),
-            // Policies without a rule have no chain that would be asked.
-            Said::Default(_) if step.policies.is_empty() => {
-                format!("tier {}: what selects it there has no rule", step.tier)
-            }
             Said::Default(_) => {
                 let policies: Vec<String> = step.policies.iter().map(ToString::to_string).collect();
                 format!("tier {}: no rule matched of {}", step.tier, policies.join(", "))

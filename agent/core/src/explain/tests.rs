@@ -183,7 +183,7 @@ fn a_plan_says_what_changes_and_which_connections_are_cut_and_changes_nothing() 
     // The second is denied already, the third is the node's.
     let [cut] = found.cut.as_slice() else { panic!("{found:?}") };
     assert_eq!(cut.flow, "tcp pod shop/web (10.1.0.1) port 40000 -> pod shop/db (10.1.0.2) port 5432");
-    assert_eq!(cut.by, "ingress: tier default: what selects it there has no rule");
+    assert_eq!(cut.by, "ingress: tier default: no rule matched of netpol/shop/db");
     let (mut after, before) = (ground(&known), shop());
     assert_eq!(chains(&after), chains(&before));
     assert_eq!(after.policies.generation(), before.policies.generation());

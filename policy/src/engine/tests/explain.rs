@@ -44,6 +44,15 @@ fn a_trace_reads_like_an_answer() {
     assert_eq!(traced(&engine, &from_db), ["ingress of shop/web: allowed by netpol/shop/web ingress rule 0"]);
     let answer = packet("10.0.0.1", "198.51.100.1", 9);
     assert_eq!(traced(&engine, &answer), ["egress  of shop/web: allowed, no policy selects it"]);
+    // What has no rules for it denies it all the same.
+    engine.put_policy(of_kubernetes("none", "{podSelector: {matchLabels: {app: client}}, ingress: []}"));
+    engine.put_policy(of_kubernetes("bare", "{podSelector: {matchLabels: {app: client}}, ingress: []}"));
+    let wanted = "ingress of shop/client: denied by tier default (netpol/shop/bare, netpol/shop/none select it, no \
+                  rule matched)";
+    assert_eq!(traced(&engine, &packet("10.0.1.1", "10.0.0.2", 9)), [wanted]);
+    for name in ["shop/none", "shop/bare"] {
+        engine.remove_policy(&PolicyId { name: name.into(), kind: normal::PolicyKind::Kubernetes });
+    }
     // Between others, and of a pod with itself, nothing is judged here.
     assert_eq!(traced(&engine, &packet("10.0.1.1", "198.51.100.1", 9)), Vec::<String>::new());
     assert_eq!(traced(&engine, &packet("10.0.0.1", "10.0.0.1", 9)), Vec::<String>::new());

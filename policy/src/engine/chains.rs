@@ -195,7 +195,7 @@ impl Chains {
         Some(match &held.what {
             What::Program { tiers, open } => {
                 let jumps = tiers.iter().map(|tier| (Kernel::new().jump(tier.clone()), self.asking(tier)));
-                let end = open.then(|| (let_pass(Kernel::new(), at), Origin::Undenied));
+                let end = open.then(|| (let_go_on(Kernel::new(), at), Origin::Undenied));
                 jumps.chain(end).map(said).collect()
             }
             What::Tier(tier) => tier_rules(at, tier, rules),
@@ -256,6 +256,12 @@ fn let_pass(rule: Kernel, at: At) -> Kernel {
         (Use::Untracked, _) => rule.notrack().accept(),
         _ => rule.goto(PASSED),
     }
+}
+
+/// What nobody decided. Before connections are tracked, that is no word on whether this one is to be: whoever judges
+/// it later must find it tracked.
+fn let_go_on(rule: Kernel, at: At) -> Kernel {
+    if at.usage == Use::Untracked { rule.accept() } else { let_pass(rule, at) }
 }
 
 /// So much is noted of what a rule that logs matches: enough to see what goes on, too little to drown in.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use corduroy_api::Labels;
 use corduroy_api::policy::{Judged, cluster, kubernetes, own, tier};
+use corduroy_api::service::ServiceEndpoint;
 use corduroy_policy::normal;
 use corduroy_policy::{Direction, Endpoint, EndpointKey, Engine, PolicyId, PolicyKind, Tier};
 
@@ -67,6 +68,8 @@ pub(crate) enum Change {
     Endpoint(EndpointKey, Option<Endpoint>),
     Namespace(String, Labels),
     Account(String, String, Option<Labels>),
+    /// Without endpoints it is not there.
+    Service(String, Vec<ServiceEndpoint>),
     Tier(String, Option<tier::Tier>),
     Policy(PolicyId, Option<Box<Given>>),
 }
@@ -80,6 +83,7 @@ impl Change {
             Self::Account(namespace, name, labels) => {
                 engine.put_service_account(namespace, name, labels.as_ref());
             }
+            Self::Service(name, endpoints) => engine.put_service(name, endpoints.clone()),
             Self::Tier(name, tier) => engine.put_tier(name, tier.as_ref().map(Tier::of)),
             Self::Policy(_, Some(given)) => engine.put_policy(given.normal()),
             Self::Policy(id, None) => engine.remove_policy(id),
@@ -93,6 +97,7 @@ pub(crate) struct Cluster {
     pub(crate) endpoints: BTreeMap<EndpointKey, Endpoint>,
     pub(crate) namespaces: BTreeMap<String, Labels>,
     pub(crate) accounts: BTreeMap<(String, String), Labels>,
+    pub(crate) services: BTreeMap<String, Vec<ServiceEndpoint>>,
     pub(crate) tiers: BTreeMap<String, tier::Tier>,
     pub(crate) policies: BTreeMap<PolicyId, Given>,
 }
@@ -114,6 +119,9 @@ impl Cluster {
                 put(&mut self.namespaces, name, Some(labels).filter(|labels| !labels.is_empty()));
             }
             Change::Account(namespace, name, labels) => put(&mut self.accounts, (namespace, name), labels),
+            Change::Service(name, endpoints) => {
+                put(&mut self.services, name, Some(endpoints).filter(|endpoints| !endpoints.is_empty()));
+            }
             Change::Tier(name, tier) => put(&mut self.tiers, name, tier),
             Change::Policy(id, given) => put(&mut self.policies, id, given.map(|given| *given)),
         }
@@ -133,7 +141,9 @@ impl Cluster {
             .map(|(key, endpoint)| Change::Endpoint(key.clone(), Some(endpoint.clone())));
         let policies =
             self.policies.iter().map(|(id, given)| Change::Policy(id.clone(), Some(Box::new(given.clone()))));
-        namespaces.chain(accounts).chain(tiers).chain(endpoints).chain(policies).collect()
+        let services =
+            self.services.iter().map(|(name, endpoints)| Change::Service(name.clone(), endpoints.clone()));
+        namespaces.chain(accounts).chain(services).chain(tiers).chain(endpoints).chain(policies).collect()
     }
 
     /// What undoes all this.
@@ -142,6 +152,7 @@ impl Cluster {
             Change::Endpoint(key, _) => Change::Endpoint(key, None),
             Change::Namespace(name, _) => Change::Namespace(name, Labels::new()),
             Change::Account(namespace, name, _) => Change::Account(namespace, name, None),
+            Change::Service(name, _) => Change::Service(name, Vec::new()),
             Change::Tier(name, _) => Change::Tier(name, None),
             Change::Policy(id, _) => Change::Policy(id, None),
         };

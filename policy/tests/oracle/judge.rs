@@ -410,7 +410,16 @@ fn is_entity(cluster: &Cluster, entity: &Entity, namespace: Option<&str>, end: &
             }),
         })
     };
+    // As receiver it is its endpoints at their ports, as sender just they.
+    let serves = |service: &rule::ServiceRef| {
+        let namespace = service.namespace.as_deref().or(namespace).unwrap_or_default();
+        let endpoints = cluster.services.get(&format!("{namespace}/{}", service.name));
+        endpoints.into_iter().flatten().any(|endpoint| {
+            endpoint.address == address && (end.source || endpoint.ports.contains(&(protocol, port)))
+        })
+    };
     nets && not_nets
+        && entity.service.as_ref().is_none_or(serves)
         && (!in_question || meant)
         && !excluded
         && entity.ports.as_ref().is_none_or(|ports| ports.is_empty() || wanted(ports))

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use corduroy_api::policy::host::NamedPort;
 use corduroy_api::policy::{Protocol, cluster, kubernetes, own, tier};
+use corduroy_api::service::ServiceEndpoint;
 use corduroy_api::yaml::{self, Value};
-use corduroy_api::{Labels, Metadata};
+use corduroy_api::{Labels, Metadata, ServiceEndpoints};
 use corduroy_policy::{Class, Direction, Endpoint, EndpointKey, PolicyId, PolicyKind};
 
 use crate::cluster::{Change, Cluster, Given};
@@ -154,9 +155,21 @@ fn host(dice: &mut Dice) -> Change {
     )
 }
 
+/// Endpoints of a service: pods, and somebody else.
+fn service(dice: &mut Dice) -> Change {
+    let addresses = ["10.0.0.1", "10.0.0.2", "10.0.1.1", "fd00::1", "fd00::1:2", "198.51.100.5"];
+    let name = format!("{}/s", dice.of(&NAMESPACES));
+    let parts = (0..dice.below(4)).map(|_| ServiceEndpoint {
+        address: dice.of(&addresses).parse().unwrap(),
+        ports: (0..dice.below(3)).map(|_| *dice.of(&[&(6, 80), &(17, 53), &(6, 8080)])).collect(),
+    });
+    let endpoints = ServiceEndpoints::of(&name, parts).endpoints;
+    Change::Service(name, endpoints)
+}
+
 /// Anything may happen.
 pub(crate) fn change(dice: &mut Dice) -> Change {
-    match dice.below(16) {
+    match dice.below(17) {
         0 => {
             let found = match dice.below(3) {
                 0 => Labels::new(),
@@ -202,6 +215,7 @@ pub(crate) fn change(dice: &mut Dice) -> Change {
         9 | 10 => given(kubernetes(dice)),
         11 | 12 => given(cluster(dice)),
         13 => given(network(dice)),
+        14 => service(dice),
         _ => given(global(dice)),
     }
 }
@@ -326,7 +340,7 @@ fn entity(dice: &mut Dice, ports: bool) -> String {
 }
 
 /// Up to three rules. Some look at what one before them looked at, some at everything.
-fn own_rules(dice: &mut Dice) -> String {
+fn own_rules(dice: &mut Dice, ingress: bool) -> String {
     let mut asked: Vec<String> = Vec::new();
     let mut rules = Vec::new();
     for _ in 0..=dice.below(3) {
@@ -334,7 +348,7 @@ fn own_rules(dice: &mut Dice) -> String {
         let asks = match (dice.below(8), asked.is_empty()) {
             (0 | 1, false) => asked[dice.below(asked.len())].clone(),
             (2, _) => String::new(),
-            _ => own_asks(dice),
+            _ => own_asks(dice, ingress),
         };
         rules.push(format!("{{action: {action}{asks}}}"));
         asked.push(asks);
@@ -342,7 +356,7 @@ fn own_rules(dice: &mut Dice) -> String {
     rules.join(", ")
 }
 
-fn own_asks(dice: &mut Dice) -> String {
+fn own_asks(dice: &mut Dice, ingress: bool) -> String {
     let (protocol, ports) = match dice.below(9) {
         0 => ("protocol: UDP, ", true),
         1 => ("notProtocol: TCP, ", false),
@@ -354,7 +368,12 @@ fn own_asks(dice: &mut Dice) -> String {
         7 => ("protocol: ICMPv6, icmp: {type: 128, code: 0}, notICMP: {type: 128, code: 4}, ", false),
         _ => ("protocol: TCP, ", true),
     };
-    let (source, destination) = (entity(dice, ports), entity(dice, ports));
+    let (mut source, mut destination) = (entity(dice, ports), entity(dice, ports));
+    // Only the far end can be a service.
+    if dice.below(6) == 0 {
+        let service = format!("{{services: {{name: s, namespace: {}}}}}", dice.of(&NAMESPACES));
+        *(if ingress { &mut source } else { &mut destination }) = service;
+    }
     format!(", {protocol}source: {source}, destination: {destination}")
 }
 
@@ -365,8 +384,8 @@ fn body(dice: &mut Dice) -> String {
     let selector = dice.of(&SELECTORS);
     let types = dice.of(&["", "types: [Ingress], ", "types: [Ingress, Egress], "]);
     let account = dice.of(&["", "", "", "serviceAccountSelector: \"role == 'x'\", "]);
-    let mut rules = || if dice.below(4) == 0 { String::new() } else { own_rules(dice) };
-    let (ingress, egress) = (rules(), rules());
+    let mut rules = |ingress| if dice.below(4) == 0 { String::new() } else { own_rules(dice, ingress) };
+    let (ingress, egress) = (rules(true), rules(false));
     format!("{tier}{order}{types}{account}selector: \"{selector}\", ingress: [{ingress}], egress: [{egress}]")
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use corduroy_agent_core::explain::{trace, world};
+use corduroy_api::Kind;
 use corduroy_api::policy::Protocol;
 use corduroy_ipc::policy::{PolicyAnswer, PolicyRequest, TraceQuery};
 use corduroy_ipc::status::{StatusAnswer, StatusRequest};
@@ -192,7 +193,10 @@ fn of_a_node(what: &str, question: &str) -> NoAnswer {
 
 /// Judges by what the API server has, both ends as on their nodes.
 fn in_cluster(cluster: &Cluster, query: &TraceQuery) -> Result<corduroy_ipc::policy::PolicyTrace, NoAnswer> {
-    let resources = cluster.resources(&world::KINDS)?;
+    let mut resources = cluster.resources(&world::KINDS)?;
+    if world::names_services(&resources) {
+        resources.extend(cluster.resources(&[Kind::ServiceEndpoints])?);
+    }
     let known = world::world(resources, [&query.from, &query.to]);
     let mut trace = trace::trace(&known, query, &[]).map_err(|why| NoAnswer::Failed(why.to_string()))?;
     trace

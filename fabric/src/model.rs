@@ -192,7 +192,7 @@ impl Model {
                 }
                 Kind::ServiceAccount => part.core.service_accounts.clone_from(&self.core.service_accounts),
                 Kind::ServiceEndpoints => {
-                    part.core.service_endpoints.clone_from(&self.core.service_endpoints)
+                    part.core.service_endpoints.clone_from(&self.core.service_endpoints);
                 }
                 policies!() => {
                     let of_kind = self.policies.iter().filter(|(key, _)| key.kind == *kind);

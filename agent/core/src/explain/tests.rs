@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use corduroy_api::{Event, Metadata, Namespace, Pod as Object, Resource, yaml};
+use corduroy_api::service::ServiceEndpoint;
+use corduroy_api::{Event, Metadata, Namespace, Pod as Object, Resource, ServiceEndpoints, yaml};
 use corduroy_ipc::policy::{Change, PolicyTrace, TraceQuery, Verdict};
 use corduroy_kernel::nft::Counted;
 use corduroy_kernel::{Flow, FlowKey, FlowStatus, LogEntry, Packet, Transport, Tuple, TupleId};
@@ -9,7 +10,7 @@ use super::drops::{Drops, Heard};
 use super::plan::{ground, plan};
 use super::show::show;
 use super::trace::trace;
-use super::world::world;
+use super::world::{names_services, world};
 use crate::known::Known;
 use crate::testing::{ip, known, node, pod, put};
 
@@ -264,4 +265,28 @@ fn a_drop_is_kept_with_the_names_of_the_pods_and_what_denied_it() {
     assert_eq!(drops.after(5_000).drops.len(), 1_000, "a number of a former run");
     drops.heard(&known, Heard::Listening(Err("taken".into())));
     assert_eq!(drops.after(0).deaf.as_deref(), Some("taken"));
+}
+
+/// `web` may send to the service `db`, and to nobody else.
+const TO_DB: &str = "
+apiVersion: corduroy.dev/v1alpha1
+kind: NetworkPolicy
+metadata: {name: out, namespace: shop}
+spec: {selector: app == 'web', egress: [{action: Allow, destination: {services: {name: db}}}]}
+";
+
+#[test]
+fn a_cluster_is_judged_by_the_endpoints_of_services_that_its_policies_name() {
+    let pods = [object("shop/web", "web", "10.1.0.1"), object("shop/db", "db", "10.1.0.2")];
+    let mut all: Vec<Resource> = pods.into_iter().map(Resource::RemotePod).chain([read(DB)]).collect();
+    assert!(!names_services(&all));
+    all.push(read(TO_DB));
+    assert!(names_services(&all));
+    let ends = ["shop/web", "shop/db"];
+    let of =
+        |all: &[Resource]| asked(&world(all.to_vec(), ends), "shop/web", "shop/db").judgements[0].allowed;
+    assert!(!of(&all));
+    let endpoint = ServiceEndpoint { address: ip("10.1.0.2"), ports: vec![(6, 5432)] };
+    all.push(Resource::ServiceEndpoints(Arc::new(ServiceEndpoints::of("shop/db", [endpoint]))));
+    assert!(of(&all));
 }

@@ -1,6 +1,7 @@
 //! A cluster as one who asks its API server sees it: no node's view, but the pods that are asked about stand in it as
 //! if they were wired here, so that both are judged, by the same code as on their nodes.
 
+use corduroy_api::policy::PolicyBody;
 use corduroy_api::{Event, Kind, Resource};
 use corduroy_kernel::{LinkName, Mac};
 
@@ -9,14 +10,13 @@ use crate::me::{Me, Membership, TunnelAddresses};
 use crate::pods::Pod;
 
 /// What has to be known of a cluster to judge in it.
-pub const KINDS: [Kind; 15] = [
+pub const KINDS: [Kind; 14] = [
     Kind::FabricNode,
     Kind::IpPool,
     Kind::Service,
     Kind::ServiceAccount,
     Kind::Namespace,
     Kind::RemotePod,
-    Kind::ServiceEndpoints,
     Kind::Tier,
     Kind::NetworkSet,
     Kind::GlobalNetworkSet,
@@ -26,6 +26,24 @@ pub const KINDS: [Kind; 15] = [
     Kind::NetworkPolicy,
     Kind::KubernetesNetworkPolicy,
 ];
+
+/// Does any policy name a service? Then [`Kind::ServiceEndpoints`] has to be known as well, which is much.
+#[must_use]
+pub fn names_services(resources: &[Resource]) -> bool {
+    let policies = resources.iter().filter_map(|resource| match resource {
+        Resource::Policy(policy) => Some(&policy.body),
+        _ => None,
+    });
+    let mut bodies = policies.filter_map(|body| match body {
+        PolicyBody::Network(judged) => Some(&judged.policy.body),
+        PolicyBody::Global(judged) => Some(&judged.policy.body),
+        _ => None,
+    });
+    bodies.any(|body| {
+        let mut rules = body.ingress.iter().chain(&body.egress).flatten();
+        rules.any(|rule| rule.source.service.is_some() || rule.destination.service.is_some())
+    })
+}
 
 /// What is known with these resources. `ends` are the pods that are asked about, by name (`namespace/name`) or address.
 #[must_use]

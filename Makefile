@@ -15,7 +15,7 @@ root := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 as_root := $(if $(root),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(root)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(root)")
 built := CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/debug
 
-.PHONY: demo test setup fmt clippy tidy unit sim fuzz examples binaries live interop manifests static where-static static-dev where-static-dev images doctest doc check bench \
+.PHONY: demo test setup fmt clippy tidy unit sim fuzz examples binaries live interop manifests static where-static static-dev where-static-dev images doctest doc check bench bench-policy \
 	mutants kernels kube-bins kube-up kube-down e2e
 
 # Two racks, three nodes, pods, BIRD, GoBGP and a reflector in network namespaces, shown at work. KEEP=1 leaves them up
@@ -134,6 +134,9 @@ mutants: setup
 
 # Medians into docs/benchmarks.md; ARGS="one --runs 3" measures one scenario without writing.
 ARGS ?= --write
-bench: kube-bins static
+bench bench-policy: kube-bins static
 	@$(stage) build $(cargo) build $(locked) --release --quiet --workspace --bins
-	@$(stage) bench $(root) env CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/release CORDUROY_STATIC_DIR=$(programs) $(CARGO_TARGET_DIR)/release/bench $(ARGS)
+	@$(stage) bench $(root) env CORDUROY_BIN_DIR=$(CARGO_TARGET_DIR)/release CORDUROY_STATIC_DIR=$(programs) $(CARGO_TARGET_DIR)/release/bench $(scenarios) $(ARGS)
+
+# What policies cost, and nothing else.
+bench-policy: scenarios = policy policy-endpoints policy-count policy-path policy-cni

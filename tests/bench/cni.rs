@@ -14,19 +14,20 @@ use corduroy_tests::fabric::{Fabric, Segment};
 use corduroy_tests::{Namespace, Topology, eventually, process};
 use serde_json::{Value, json};
 
+use crate::policy::path::enforce;
 use crate::report::{Figure, Unit};
 
+/// How many pods there are unless `PODS` in the environment says otherwise.
 const PODS: usize = 500;
 const AT_A_TIME: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(60);
+const POOL: &str =
+    "apiVersion: corduroy.dev/v1alpha1\nkind: IPPool\nmetadata:\n  name: v4\nspec:\n  cidr: 10.244.0.0/16\n";
 
 /// 500 ADDs and 500 DELs, twice.
 pub fn pods(contender: &str) -> Vec<Figure> {
     let fabric = Fabric::new("bench");
-    fabric.put(
-        "pool",
-        "apiVersion: corduroy.dev/v1alpha1\nkind: IPPool\nmetadata:\n  name: v4\nspec:\n  cidr: 10.244.0.0/16\n",
-    );
+    fabric.put("pool", POOL);
     let mut node = fabric.node("node", Segment::A, 2);
     let host = node.host().clone();
     let runtime = if contender == "ptp" {
@@ -35,11 +36,31 @@ pub fn pods(contender: &str) -> Vec<Figure> {
         node.launch();
         Runtime { plugin: process::binary("corduroy"), network: node.network() }
     };
-    eventually(PATIENCE, || runtime.ready(&host));
+    measured(&runtime, &host)
+}
+
+/// The same calls of our plugin on a node where each pod is selected by no policy, or by a thousand of them. One pod is
+/// there all the time, so that they are in the kernel before the first of the others.
+pub fn under_policies(contender: &str) -> Vec<Figure> {
+    let fabric = Fabric::new("bench");
+    fabric.put("pool", POOL);
+    let mut node = fabric.node("node", Segment::A, 2);
+    node.launch();
+    node.ready();
+    let resident = fabric.pod(&node, "resident");
+    enforce(&fabric, &node, if contender == "no policy" { 0 } else { 1_000 }, 1);
+    let runtime = Runtime { plugin: process::binary("corduroy"), network: node.network() };
+    let figures = measured(&runtime, node.host());
+    resident.delete(&node);
+    figures
+}
+
+fn measured(runtime: &Runtime, host: &Namespace) -> Vec<Figure> {
+    eventually(PATIENCE, || runtime.ready(host));
     let mut figures = Vec::new();
     for (at_a_time, names) in [(1, ALONE), (AT_A_TIME, TOGETHER)] {
         for (command, [p50, p99]) in ["ADD", "DEL"].into_iter().zip(names) {
-            let mut took = runtime.all(&host, command, at_a_time);
+            let mut took = runtime.all(host, command, at_a_time);
             took.sort();
             figures.push(Figure::new(p50, Unit::Seconds, percentile(&took, 50)));
             figures.push(Figure::new(p99, Unit::Seconds, percentile(&took, 99)));
@@ -119,7 +140,8 @@ fn containers() -> &'static [Namespace] {
     static CONTAINERS: OnceLock<(Topology, Vec<Namespace>)> = OnceLock::new();
     let (_, containers) = CONTAINERS.get_or_init(|| {
         let net = Topology::new("pods");
-        let containers = (0..PODS).map(|n| net.namespace(&format!("p{n}"))).collect();
+        let count = std::env::var("PODS").ok().and_then(|n| n.parse().ok()).unwrap_or(PODS);
+        let containers = (0..count).map(|n| net.namespace(&format!("p{n}"))).collect();
         (net, containers)
     });
     containers

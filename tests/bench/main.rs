@@ -13,6 +13,7 @@ mod cni;
 mod fabric;
 mod load;
 mod pods;
+mod policy;
 mod report;
 mod routes;
 mod scale;
@@ -97,12 +98,50 @@ const SCENARIOS: &[Scenario] = &[
         packages: &[],
         run: scale::scale,
     },
+    Scenario {
+        name: "policy",
+        what: "one node of a cluster of 100,000 pods and 2,000 policies, 1,000 changes a second for 20 s",
+        contenders: &["corduroy", "nft -f", "nft -j"],
+        packages: &["nftables"],
+        run: policy::beside,
+    },
+    Scenario {
+        name: "policy-endpoints",
+        what: "the same node with 2,000 policies in clusters of more and more pods",
+        contenders: &["1,000 pods", "10,000 pods", "100,000 pods"],
+        packages: &[],
+        run: policy::by_endpoints,
+    },
+    Scenario {
+        name: "policy-count",
+        what: "the same node in a cluster of 100,000 pods with more and more policies",
+        contenders: &["100 policies", "500 policies", "2,000 policies"],
+        packages: &[],
+        run: policy::by_policies,
+    },
+    Scenario {
+        name: "policy-path",
+        what: "streams of 1 s and connections one after the other, from a pod that all policies select",
+        contenders: &["no policy", "10 policies", "100 policies", "1,000 policies"],
+        packages: &["iperf3"],
+        run: policy::path::path,
+    },
+    Scenario {
+        name: "policy-cni",
+        what: "500 pods on one node, each selected by all policies, one CNI call at a time and 50 at a time",
+        contenders: &["no policy", "1,000 policies"],
+        packages: &[],
+        run: cni::under_policies,
+    },
 ];
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).peekable();
     if arguments.peek().map(String::as_str) == Some(routes::WRITER) {
         return ended(routes::write(&arguments.nth(1).unwrap_or_default()));
+    }
+    if arguments.peek().map(String::as_str) == Some(policy::NODE) {
+        return ended(policy::node(&arguments.nth(1).unwrap_or_default()));
     }
     let (mut runs, mut write, mut wanted) = (5, false, Vec::new());
     while let Some(argument) = arguments.next() {

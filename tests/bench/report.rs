@@ -20,17 +20,21 @@ pub enum Unit {
     Percent,
     GigabitsPerSecond,
     PerMinute,
+    PerSecond,
     Number,
 }
 
 impl Unit {
     fn show(self, value: f64) -> String {
         match self {
+            _ if value.is_nan() => "–".to_owned(),
+            Self::Seconds if value < 1e-3 => format!("{:.0} µs", value * 1e6),
             Self::Seconds if value < 0.1 => format!("{:.1} ms", value * 1e3),
             Self::Seconds => format!("{value:.2} s"),
             Self::Mebibytes => format!("{value:.0} MiB"),
             Self::Percent => format!("{value:.3} %"),
             Self::PerMinute => format!("{value:.1} a minute"),
+            Self::PerSecond => format!("{value:.0} a second"),
             Self::Number => format!("{value:.2}"),
             Self::GigabitsPerSecond => format!("{value:.2} Gbit/s"),
         }
@@ -103,7 +107,11 @@ impl Table {
             for (column, unit) in &self.columns {
                 let value = columns.get(column).map_or(f64::NAN, |values| median(values));
                 let base = ours.and_then(|ours| ours.get(column)).map_or(f64::NAN, |values| median(values));
-                let ratio = if base > 0.0 { format!(" ({:.2}×)", value / base) } else { String::new() };
+                let ratio = if base > 0.0 && !value.is_nan() {
+                    format!(" ({:.2}×)", value / base)
+                } else {
+                    String::new()
+                };
                 let _ = write!(text, " {}{ratio} |", unit.show(value));
             }
         }

@@ -2,8 +2,17 @@
 
 /// Seconds of processor that all threads of a process have had, to the nanosecond.
 pub fn cpu(pid: u32) -> f64 {
+    cpu_without(pid, "")
+}
+
+/// The same without that of threads of this name.
+pub fn cpu_without(pid: u32, other: &str) -> f64 {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let ran = tasks.filter_map(|task| {
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        if name.trim_end() == other {
+            return None;
+        }
         let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
         text.split_whitespace().next()?.parse::<f64>().ok()
     });

@@ -14,8 +14,7 @@
 //! it would cut what it allows. What was in force before it stays so long, and no new pod comes up meanwhile.
 //!
 //! **Connections** that were let pass carry the number of the program that let them ([`Generation`]). What may deny
-//! something that was allowed makes a new number, in the same transaction, and from then on each connection is judged
-//! anew by its next packet.
+//! something that was allowed makes a new number, and from then on each connection is judged anew by its next packet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -318,12 +317,14 @@ impl Policies {
         }
     }
 
-    /// What may be different since this was last asked. What may deny more makes a new generation.
+    /// From now on connections get another number, and those that have the one before are judged again.
+    pub fn begin_generation(&mut self) {
+        self.generation = self.generation.next();
+    }
+
+    /// What may be different since this was last asked. If something is denied that was not, a generation is to begin.
     pub fn take_changes(&mut self) -> Changes {
         let changes = self.engine.take_changes();
-        if changes.may_deny {
-            self.generation = self.generation.next();
-        }
         self.ask_again |= changes.dirty.iter().any(|dirty| matches!(dirty, Dirty::Set(_)));
         changes
     }

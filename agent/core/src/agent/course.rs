@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use corduroy_bgp::Time;
 
+use super::policing::Pace;
 use super::reading::Reading;
 use super::sweep::Sweep;
 use super::unwritten::Unwritten;
@@ -28,6 +29,7 @@ pub(super) struct Course {
     pub(super) unwritten: Unwritten,
     /// When policies that wait for what they ask about others are in force without it.
     pub(super) policies_wait_until: Option<Time>,
+    pub(super) pace: Pace,
     pub(super) drops: Drops,
     pub(super) sweep: Sweep,
 }

@@ -1,4 +1,10 @@
 //! What the policies want now: keys for the reconciler, and what has to be known of others.
+//!
+//! A new generation is not free: it rewrites the chains that know its number, and a transaction with rules in it makes
+//! the kernel walk all of the table, with every program that a map leads to, before it takes it. So the first change
+//! that may deny brings one along in its own transaction; those that follow soon after are in force as soon as ever,
+//! for new connections, and share one new generation a little later, by which the connections that are there are
+//! judged again.
 
 use std::time::Duration;
 
@@ -18,6 +24,25 @@ const JUDGED: [&str; 5] = ["forward", "pods-to-host", "host-in", "host-out", PAS
 /// How long a policy waits at most for what it asks about others.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Between two generations, at least.
+const PACE: Duration = Duration::from_millis(100);
+
+/// When generations begin.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Not before this.
+    not_before: Time,
+    /// Something may be denied by now, and those who had it are to be judged again then.
+    due: Option<Time>,
+}
+
+impl Pace {
+    /// When time matters.
+    pub(super) fn next_timeout(&self) -> Option<Time> {
+        self.due
+    }
+}
+
 /// Passes on what changed.
 pub(super) fn settle(agent: &mut Agent, now: Time) {
     wake(agent, now);
@@ -25,7 +50,13 @@ pub(super) fn settle(agent: &mut Agent, now: Time) {
     for dirty in &changes.dirty {
         mark(agent, dirty);
     }
+    let pace = &mut agent.course.pace;
     if changes.may_deny {
+        pace.due.get_or_insert(pace.not_before.max(now));
+    }
+    if pace.due.take_if(|due| *due <= now).is_some() {
+        pace.not_before = now + PACE;
+        agent.known.policies.begin_generation();
         for chain in JUDGED {
             agent.reconciler.mark(&agent.known, Key::NftChain(chain.into()));
         }

@@ -24,6 +24,7 @@ pub(super) struct World {
     said: Vec<String>,
     pub(super) applied: Vec<Op>,
     pub(super) answers: Vec<CniAnswer>,
+    pub(super) now: Time,
 }
 
 impl World {
@@ -45,7 +46,8 @@ impl World {
             failsafe: Failsafe::default(),
         };
         let agent = Agent::new(settings, endpoints);
-        Self { agent, kernel, said: Vec::new(), applied: Vec::new(), answers: Vec::new() }
+        let (said, applied, answers) = (Vec::new(), Vec::new(), Vec::new());
+        Self { agent, kernel, said, applied, answers, now: Time(1) }
     }
 
     /// Answers what the agent wants until it wants nothing.
@@ -77,7 +79,7 @@ impl World {
                 }
                 _ => continue,
             };
-            self.agent.handle(answer, Time(1));
+            self.agent.handle(answer, self.now);
         }
     }
 

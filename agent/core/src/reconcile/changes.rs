@@ -56,12 +56,13 @@ fn tables(old: Option<&nft::Table>, new: Option<&nft::Table>, keys: &mut BTreeSe
     let names: BTreeSet<_> = old.sets.keys().chain(new.sets.keys()).collect();
     let none = BTreeMap::new();
     for name in names {
-        let elements = |table: &nft::Table| table.sets.get(name).map(|set| set.elements.clone());
-        if old.sets.contains_key(name) != new.sets.contains_key(name) {
+        let (old, new) = (old.sets.get(name), new.sets.get(name));
+        let of = |set: Option<&nft::Set>| set.map(|set| (set.kind.clone(), set.verdicts));
+        if of(old) != of(new) {
             keys.insert(Key::NftSet(name.clone()));
         }
-        let (before, after) = (elements(old), elements(new));
-        differing(before.as_ref().unwrap_or(&none), after.as_ref().unwrap_or(&none), PartialEq::eq, |key| {
+        let [before, after] = [old, new].map(|set| set.map_or(&none, |set| &set.elements));
+        differing(before, after, PartialEq::eq, |key| {
             keys.insert(Key::NftElement(name.clone(), key.clone()));
         });
     }

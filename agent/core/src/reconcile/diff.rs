@@ -188,16 +188,18 @@ fn transaction<const N: usize>(changes: [nft::Change; N]) -> Step {
     Step::Make(changes.into_iter().map(Piece::Nft).collect())
 }
 
-/// Does the table have a set of another type, or a base chain at another place, than is desired? Neither can be
-/// changed; the table is made anew, in one transaction.
+/// Is what is there of another build: a set of another type, or a base chain at another place, than is desired? Neither
+/// can be changed; the table is made anew, in one transaction.
 #[must_use]
-pub fn table_is_of_another_build(known: &Known, table: &nft::Table) -> bool {
-    let other_set = |(name, set): (&Name, &nft::Set)| {
-        rules::set(known, name)
-            .is_some_and(|desired| desired.kind != set.kind || desired.verdicts != set.verdicts)
-    };
-    let other_base = |(name, chain): (&Name, &nft::Chain)| {
-        rules::chain(known, name).is_some_and(|desired| desired.base != chain.base)
-    };
-    table.sets.iter().any(other_set) || table.chains.iter().any(other_base)
+pub fn is_of_another_build(known: &Known, table: &nft::Table, key: &Key) -> bool {
+    match key {
+        Key::NftSet(name) => table.sets.get(name).is_some_and(|set| {
+            rules::set(known, name)
+                .is_some_and(|desired| desired.kind != set.kind || desired.verdicts != set.verdicts)
+        }),
+        Key::NftChain(name) => table.chains.get(name).is_some_and(|chain| {
+            rules::chain(known, name).is_some_and(|desired| desired.base != chain.base)
+        }),
+        _ => false,
+    }
 }

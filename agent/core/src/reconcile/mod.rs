@@ -278,14 +278,12 @@ impl Reconciler {
     /// A table of another build (an upgrade changed a set's type or a chain's place) is deleted and made again in the
     /// same transaction.
     fn rebuild(&mut self, known: &Known, keys: &BTreeSet<Key>) -> Vec<(Key, Vec<Piece>)> {
-        let other = |table: &nft::Table| diff::table_is_of_another_build(known, table);
-        let Some(key) = keys.iter().find(|key| key.is_nft()) else { return Vec::new() };
-        if !self.picture.nft.as_ref().is_some_and(other) {
-            return Vec::new();
-        }
+        let Some(table) = &self.picture.nft else { return Vec::new() };
+        let is_other = |key: &&Key| diff::is_of_another_build(known, table, key);
+        let Some(key) = keys.iter().find(is_other).cloned() else { return Vec::new() };
         let pieces = vec![Piece::Nft(nft::Change::DeleteTable), Piece::Nft(nft::Change::AddTable)];
         self.draw(&pieces);
-        vec![(key.clone(), pieces)]
+        vec![(key, pieces)]
     }
 
     fn all_nft(&mut self, known: &Known) -> Vec<Key> {

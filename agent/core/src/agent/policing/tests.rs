@@ -11,6 +11,7 @@ use corduroy_kernel::nft::{Change, Key, Table};
 use corduroy_kernel::{NetnsId, Op};
 
 use super::super::tests::World;
+use super::{PACE, PATIENCE};
 use super::super::{Input, Output};
 use crate::endpoints::RequestId;
 use crate::me::{Membership, Reported};
@@ -58,7 +59,7 @@ pub(in super::super) fn world() -> World {
 }
 
 pub(in super::super) fn tell(world: &mut World, events: impl IntoIterator<Item = Event>) {
-    world.agent.handle(Input::Datastore(events.into_iter().collect()), Time(1));
+    world.agent.handle(Input::Datastore(events.into_iter().collect()), world.now);
     world.settle();
 }
 
@@ -120,6 +121,7 @@ fn a_member_that_comes_is_one_element_and_no_new_generation_and_one_that_goes_is
     add(&mut world, "web", 1);
     tell(&mut world, [policy("shop/from-db", FROM_DB), Event::Covered(Scope::Everywhere)]);
     let before = world.agent.known().policies.generation();
+    world.now = world.now + PACE;
     world.applied.clear();
     tell(&mut world, [remote("shop/db-1", "db", "10.1.9.9")]);
     let [Op::Nft(changes)] = world.applied.as_slice() else { panic!("{:?}", world.applied) };
@@ -132,6 +134,32 @@ fn a_member_that_comes_is_one_element_and_no_new_generation_and_one_that_goes_is
     let rules = changes.iter().filter(|change| matches!(change, Change::SetRules(..))).count();
     assert_eq!((changes.len(), rules), (4, 3), "{changes:?}");
     assert_ne!(world.agent.known().policies.generation(), before);
+}
+
+#[test]
+fn members_that_go_soon_after_each_other_go_at_once_and_share_the_second_generation() {
+    let mut world = world();
+    add(&mut world, "web", 1);
+    let pods = ["db-1", "db-2", "db-3"];
+    let told = pods.map(|name| remote(&format!("shop/{name}"), "db", &format!("10.1.9.{}", &name[3..])));
+    let policies = [policy("shop/from-db", FROM_DB), Event::Covered(Scope::Everywhere)];
+    tell(&mut world, policies.into_iter().chain(told));
+    world.now = world.now + PACE;
+    let gone = |name| Event::Gone(ResourceKey::new(Kind::RemotePod, format!("shop/{name}")));
+    tell(&mut world, [gone("db-1")]);
+    let before = world.agent.known().policies.generation();
+    for name in ["db-2", "db-3"] {
+        world.applied.clear();
+        tell(&mut world, [gone(name)]);
+        let [Op::Nft(changes)] = world.applied.as_slice() else { panic!("{:?}", world.applied) };
+        assert!(matches!(changes.as_slice(), [Change::DeleteElements(..)]), "{changes:?}");
+    }
+    assert_eq!(world.agent.known().policies.generation(), before);
+    assert_eq!(world.agent.next_timeout(), Some(world.now + PACE));
+    world.now = world.now + PACE;
+    world.agent.handle(Input::Timeout, world.now);
+    world.settle();
+    assert_eq!(world.agent.known().policies.generation().number(), before.number() + 1);
 }
 
 #[test]
@@ -180,8 +208,8 @@ fn a_policy_that_asks_about_pods_not_known_yet_waits_and_cuts_nothing_but_not_fo
     tell(&mut world, [gone, Event::Covered(Scope::Nothing)]);
     tell(&mut world, [policy("shop/from-db", FROM_DB)]);
     assert_eq!(verdict(&world, "ingress"), "goto passed");
-    let due = world.agent.next_timeout().unwrap();
-    world.agent.handle(Input::Timeout, due);
+    world.now = world.now + PATIENCE;
+    world.agent.handle(Input::Timeout, world.now);
     world.settle();
     assert!(verdict(&world, "ingress").starts_with("goto prog-"));
 }

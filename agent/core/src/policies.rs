@@ -230,7 +230,7 @@ impl Policies {
         let set = |class, nets: &[ipnetwork::IpNetwork]| {
             let labels = resource.metadata.labels.clone();
             let nets = nets.iter().copied().map(normal::net).collect();
-            (EndpointKey::new(class, &key.name), Endpoint { labels, nets, ..Endpoint::default() })
+            (EndpointKey::new(class, key.name.as_str()), Endpoint { labels, nets, ..Endpoint::default() })
         };
         let (key, endpoint) = match &resource.body {
             PolicyBody::Kubernetes(policy) => return self.put_policy(kubernetes::policy(policy), known),
@@ -252,7 +252,7 @@ impl Policies {
                     local: host.node == me.name,
                     ..Endpoint::default()
                 };
-                (EndpointKey::new(Class::HostEndpoint, &key.name), endpoint)
+                (EndpointKey::new(Class::HostEndpoint, key.name.as_str()), endpoint)
             }
         };
         self.engine.put_endpoint(&key, &endpoint);
@@ -361,7 +361,7 @@ impl Policies {
     /// Where packets of the pod behind this interface are judged.
     #[must_use]
     pub fn verdict(&self, link: LinkName, direction: Direction) -> Verdict {
-        let key = self.by_link.get(&link).map(|name| EndpointKey::new(Class::Pod, name));
+        let key = self.by_link.get(&link).map(|name| EndpointKey::new(Class::Pod, name.as_str()));
         let program = key.and_then(|key| self.engine.program(&key, Stage::Own, direction));
         let unsaid = match direction {
             Direction::Ingress => PASSED,
@@ -373,7 +373,7 @@ impl Policies {
     /// Is anything said of the pod behind this interface?
     #[must_use]
     pub fn speaks_of(&self, link: LinkName) -> bool {
-        let key = self.by_link.get(&link).map(|name| EndpointKey::new(Class::Pod, name));
+        let key = self.by_link.get(&link).map(|name| EndpointKey::new(Class::Pod, name.as_str()));
         key.is_some_and(|key| {
             Direction::ALL.iter().any(|way| self.engine.program(&key, Stage::Own, *way).is_some())
         })

@@ -305,7 +305,7 @@ impl Sets {
         let Some(content) = self.states.get(&id).map(|state| state.content.clone()) else { return };
         if let Some(who) = content.who() {
             self.index.insert(&id, who, &mut world.words);
-            for key in world.reachable(&who.place) {
+            for key in world.candidates(who) {
                 let Some(endpoint) = world.endpoints.get(&key).filter(|it| world.is(it, who)) else {
                     continue;
                 };
@@ -357,7 +357,7 @@ impl Sets {
         }
         if let Some(who) = state.content.who() {
             self.index.remove(&id, who, &mut world.words);
-            for key in world.reachable(&who.place) {
+            for key in world.candidates(who) {
                 if let Some(endpoint) = world.endpoints.get_mut(&key)
                     && let Ok(at) = endpoint.sets.binary_search(&id)
                 {

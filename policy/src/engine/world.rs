@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use corduroy_api::policy::host::NamedPort;
-use corduroy_api::{Labels, Selector};
+use corduroy_api::{Clue, Labels, Selector};
 use corduroy_kernel::IpNet;
 
 use super::sets::SetId;
@@ -31,14 +32,14 @@ pub enum Class {
 pub struct EndpointKey {
     /// Its class.
     pub class: Class,
-    /// Its name.
-    pub name: String,
+    /// Its name; shared by all who know it.
+    pub name: Arc<str>,
 }
 
 impl EndpointKey {
     /// The endpoint `name` of a class.
     #[must_use]
-    pub fn new(class: Class, name: impl Into<String>) -> Self {
+    pub fn new(class: Class, name: impl Into<Arc<str>>) -> Self {
         Self { class, name: name.into() }
     }
 
@@ -101,12 +102,16 @@ pub(super) struct Namespace {
 pub(super) struct World {
     pub(super) words: Words,
     pub(super) endpoints: BTreeMap<EndpointKey, Stored>,
+    /// Who has a label: what a new set is filled from, without asking everybody there is.
+    labelled: BTreeMap<Label, BTreeSet<EndpointKey>>,
     namespaces: BTreeMap<String, Namespace>,
 }
 
 impl World {
     /// Takes an endpoint in and hands back what was there before; what it belongs to is for the caller to find out.
     pub(super) fn put(&mut self, key: &EndpointKey, new: &Endpoint) -> Option<Stored> {
+        // The one that is known already is shared by those who have it.
+        let key = &self.endpoints.get_key_value(key).map_or(key, |(known, _)| known).clone();
         let namespace = key.namespace().map(|name| {
             self.namespaces.entry(name.to_owned()).or_default().members.insert(key.clone());
             self.words.acquire(name)
@@ -128,12 +133,20 @@ impl World {
             sets: Vec::new(),
             policies: BTreeSet::new(),
         };
-        self.endpoints.insert(key.clone(), stored)
+        for label in &stored.labels {
+            self.labelled.entry(*label).or_default().insert(key.clone());
+        }
+        let old = self.endpoints.remove(key);
+        let gone = old.iter().flat_map(|old| &old.labels).filter(|label| !stored.labels.contains(label));
+        gone.for_each(|label| unlabel(&mut self.labelled, label, key));
+        self.endpoints.insert(key.clone(), stored);
+        old
     }
 
     /// Forgets an endpoint. Its words are held until [`World::drop_words`].
     pub(super) fn remove(&mut self, key: &EndpointKey) -> Option<Stored> {
         let old = self.endpoints.remove(key)?;
+        old.labels.iter().for_each(|label| unlabel(&mut self.labelled, label, key));
         if let Some(name) = key.namespace() {
             let empty = self.namespaces.get_mut(name).is_some_and(|namespace| {
                 namespace.members.remove(key);
@@ -193,19 +206,32 @@ impl World {
             .unwrap_or_default()
     }
 
-    /// Who may be at such a place.
-    pub(super) fn reachable(&self, place: &Place) -> Vec<EndpointKey> {
-        let of = |such: &dyn Fn(&Namespace) -> bool| {
-            let such = self.namespaces.values().filter(|namespace| such(namespace));
-            such.flat_map(|namespace| namespace.members.iter().cloned()).collect()
-        };
-        match place {
-            Place::Namespace(name) => self.members(name),
-            Place::Namespaces(selector) => {
-                of(&|namespace| selector.holds(&|key| self.words.value_of(&namespace.labels, key)))
-            }
-            Place::Anywhere | Place::Global => self.endpoints.keys().cloned().collect(),
+    /// Who might be meant: all who are, and others.
+    pub(super) fn candidates(&self, who: &Who) -> Vec<EndpointKey> {
+        if let Place::Namespace(name) = &who.place {
+            return self.members(name);
         }
+        if let Some(clues) = who.endpoints.clues() {
+            let found: BTreeSet<&EndpointKey> = clues.iter().flat_map(|clue| self.labelled(clue)).collect();
+            return found.into_iter().cloned().collect();
+        }
+        match &who.place {
+            Place::Namespaces(selector) => {
+                let holds = |it: &&Namespace| selector.holds(&|key| self.words.value_of(&it.labels, key));
+                let such = self.namespaces.values().filter(holds);
+                such.flat_map(|namespace| namespace.members.iter().cloned()).collect()
+            }
+            _ => self.endpoints.keys().cloned().collect(),
+        }
+    }
+
+    fn labelled(&self, clue: &Clue<'_>) -> impl Iterator<Item = &EndpointKey> {
+        let word = |text: &str| self.words.get(text);
+        let labels = match clue {
+            Clue::Label(key, value) => word(key).zip(word(value)).map(|label| label..=label),
+            Clue::Key(key) => word(key).map(|key| (key, Word::MIN)..=(key, Word::MAX)),
+        };
+        labels.into_iter().flat_map(|labels| self.labelled.range(labels)).flat_map(|(_, keys)| keys)
     }
 
     /// The namespaces with such labels.
@@ -257,6 +283,15 @@ impl World {
 impl Namespace {
     fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.members.is_empty() && self.accounts.is_empty()
+    }
+}
+
+fn unlabel(labelled: &mut BTreeMap<Label, BTreeSet<EndpointKey>>, label: &Label, key: &EndpointKey) {
+    if let Some(keys) = labelled.get_mut(label) {
+        keys.remove(key);
+        if keys.is_empty() {
+            labelled.remove(label);
+        }
     }
 }
 

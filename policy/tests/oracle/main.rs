@@ -19,8 +19,11 @@ use kernel::Kernel;
 use proptest::prelude::*;
 use random::Dice;
 
-/// How often each property is tried.
-const CASES: u32 = 400;
+/// How often each property is tried; `POLICY_CASES` says otherwise.
+fn cases() -> u32 {
+    std::env::var("POLICY_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(400)
+}
+
 /// How many packets are sent after each step.
 const PACKETS: usize = 24;
 
@@ -128,7 +131,7 @@ fn changes(seeds: &[u64]) -> Vec<Change> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn after_any_changes_the_kernel_does_what_the_resources_say(

@@ -70,7 +70,7 @@ fn shown(listed: &Listed<'_>, counts: &BTreeMap<Origin, Count>) -> ShownPolicy {
         tier: policy.tier.clone(),
         tier_order: order(listed.tier.order),
         order: order(policy.order),
-        selects: listed.selects.iter().map(|key| key.name.clone()).collect(),
+        selects: listed.selects.iter().map(|key| key.name.to_string()).collect(),
         rules,
     }
 }

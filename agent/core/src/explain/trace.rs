@@ -235,7 +235,7 @@ fn words(packet: &Packet) -> String {
 fn shown(judgement: &Judgement, counts: &BTreeMap<Origin, Count>) -> Judged {
     let counted = judgement.steps.last().and_then(|step| count(step, judgement.direction, counts));
     Judged {
-        endpoint: judgement.endpoint.name.clone(),
+        endpoint: judgement.endpoint.name.to_string(),
         direction: judgement.direction.to_string(),
         allowed: judgement.allowed,
         why: judgement.to_string(),

@@ -197,9 +197,10 @@ pub fn is_of_another_build(known: &Known, table: &nft::Table, key: &Key) -> bool
             rules::set(known, name)
                 .is_some_and(|desired| desired.kind != set.kind || desired.verdicts != set.verdicts)
         }),
-        Key::NftChain(name) => table.chains.get(name).is_some_and(|chain| {
-            rules::chain(known, name).is_some_and(|desired| desired.base != chain.base)
-        }),
+        Key::NftChain(name) => table
+            .chains
+            .get(name)
+            .is_some_and(|chain| rules::chain(known, name).is_some_and(|desired| desired.base != chain.base)),
         _ => false,
     }
 }

@@ -27,7 +27,7 @@ use crate::former::Former;
 use crate::key::Key;
 use crate::known::Known;
 use diff::{Piece, Step};
-use order::Assembled;
+use order::{Assembled, Parties};
 pub use refused::Refusal;
 use refused::Refused;
 
@@ -65,7 +65,8 @@ pub struct Reconciler {
 #[derive(Clone, Debug)]
 struct InFlight {
     tickets: Vec<Ticket>,
-    assembled: Assembled,
+    /// For each operation after those queued, whose it is and what it asks.
+    asked: Vec<Parties>,
 }
 
 impl Reconciler {
@@ -156,10 +157,7 @@ impl Reconciler {
     #[must_use]
     pub fn is_done(&self, known: &Known, former: &Former, key: &Key) -> bool {
         let waits = self.dirty.iter().any(|set| set.contains(key)) || self.removals.contains(key);
-        let flies = self
-            .in_flight
-            .as_ref()
-            .is_some_and(|f| f.assembled.asked.iter().flatten().any(|(k, _)| k == key));
+        let flies = self.in_flight.as_ref().is_some_and(|f| f.asked.iter().flatten().any(|(k, _)| k == key));
         !waits && !flies && diff::step(known, &self.picture, former, key) == Step::Nothing
     }
 
@@ -301,21 +299,21 @@ impl Reconciler {
 
     fn launch(&mut self, lane: Lane, queued: Vec<(Ticket, Op)>, assembled: Assembled) -> Plan {
         let (tickets, mut ops): (Vec<Ticket>, Vec<Op>) = queued.into_iter().unzip();
-        ops.extend(assembled.ops.iter().cloned());
-        self.in_flight = Some(InFlight { tickets, assembled });
+        ops.extend(assembled.ops);
+        self.in_flight = Some(InFlight { tickets, asked: assembled.asked });
         Plan { lane, ops }
     }
 
     /// What became of the plan under way, operation by operation.
     pub fn applied(&mut self, results: Vec<OpResult>, now: Time) -> Outcome {
-        let Some(InFlight { tickets, assembled }) = self.in_flight.take() else { return Outcome::default() };
+        let Some(InFlight { tickets, asked }) = self.in_flight.take() else { return Outcome::default() };
         let mut results = results.into_iter();
         let mut outcome = Outcome::default();
         for (ticket, result) in tickets.into_iter().zip(results.by_ref()) {
             outcome.reread |= result.is_err();
             outcome.tickets.push((ticket, result));
         }
-        for (parties, result) in assembled.asked.into_iter().zip(results) {
+        for (parties, result) in asked.into_iter().zip(results) {
             match result {
                 Ok(()) => parties.iter().for_each(|(key, _)| self.refused.forget(key)),
                 Err(error) => {

@@ -43,8 +43,11 @@ pub struct Assembled {
     /// What is to be done.
     pub ops: Vec<Op>,
     /// For each operation, whose it is and what it asks: looked up when the kernel refuses it.
-    pub asked: Vec<Vec<(Key, Vec<Piece>)>>,
+    pub asked: Vec<Parties>,
 }
+
+/// The keys that an operation is for, each with what it asks.
+pub type Parties = Vec<(Key, Vec<Piece>)>;
 
 impl Assembled {
     /// Adds an operation that belongs to no key.

@@ -11,8 +11,8 @@ use corduroy_kernel::nft::{Change, Key, Table};
 use corduroy_kernel::{NetnsId, Op};
 
 use super::super::tests::World;
-use super::{PACE, PATIENCE};
 use super::super::{Input, Output};
+use super::{PACE, PATIENCE};
 use crate::endpoints::RequestId;
 use crate::me::{Membership, Reported};
 use crate::testing::{bare_kernel, ip};

@@ -7,7 +7,7 @@ use crate::{LinkName, Mac};
 
 /// An interface as we want it or found it. Created **down**: [`Op::SetUp`](crate::Op::SetUp) comes when
 /// everything that protects and reaches it is in place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Link {
     /// Its name.
     pub name: LinkName,
@@ -24,7 +24,7 @@ pub struct Link {
 }
 
 /// IPv6 address generation mode (`ip link set addrgenmode`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AddrGen {
     /// No address by itself: what we want on every interface of ours.
     None,
@@ -33,7 +33,7 @@ pub enum AddrGen {
 }
 
 /// What an interface is, with what we set of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LinkKind {
     /// One end of a veth pair; the other end is given when it is created ([`crate::VethPeer`]).
     Veth,
@@ -48,7 +48,7 @@ pub enum LinkKind {
 /// An IPIP device in external mode (`ip link add type ipip external`): one device for all nodes, the outer
 /// addresses come with the route ([`crate::Encap`]). A kernel has at most one such device in a network
 /// namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ipip {
     /// Outer addresses from the route. Found `false` on a device of our name that somebody else made; it is
     /// made again.
@@ -56,7 +56,7 @@ pub struct Ipip {
 }
 
 /// A VXLAN device (RFC 7348) without learning: its FDB and neighbours are written by us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Vxlan {
     /// The VXLAN network identifier, 24 bits.
     pub vni: u32,
@@ -104,7 +104,7 @@ impl Link {
 }
 
 /// An interface as the kernel shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SeenLink {
     /// The kernel's number for it, new with every creation.
     pub index: u32,

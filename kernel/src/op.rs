@@ -13,7 +13,7 @@ use crate::{
 
 /// One change of the kernel. Everything named `Put` writes whether or not something of the same key is there;
 /// everything named `Delete` succeeds when it is already gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Make a tunnel device, down.
     AddLink(Link),
@@ -180,7 +180,7 @@ impl Lane {
 
 /// What one call of `apply` performs, in order. An operation that fails does not stop the ones behind it,
 /// except for a pod's: what follows a failed [`Op::AddVeth`] on the same interface fails by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// The lane it was cut from.
     pub lane: Lane,

@@ -11,7 +11,7 @@ use crate::{LinkName, Mac};
 pub struct NetnsId(pub u32);
 
 /// The other end of a veth pair, made in the same message as the host side.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VethPeer {
     /// The namespace it is born in.
     pub netns: NetnsId,
@@ -24,7 +24,7 @@ pub struct VethPeer {
 /// What is set inside the pod's namespace: link up, addresses without duplicate address detection, a
 /// permanent neighbour for the gateway and default routes by way of it (`onlink`). No ARP or neighbour
 /// discovery is ever needed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PodEnd {
     /// The pod's namespace.
     pub netns: NetnsId,

@@ -16,7 +16,7 @@ pub const PROTOCOL: u8 = 67;
 pub const METRIC: u32 = 1067;
 
 /// A route of ours in the main table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     /// The destination: the key.
     pub dst: IpNet,
@@ -30,7 +30,7 @@ pub struct Route {
 }
 
 /// What a route does with a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RouteKind {
     /// Pass it to the next hop.
     Unicast(NextHop),

@@ -177,7 +177,7 @@ impl Set {
 }
 
 /// One step of a transaction on our table. A transaction is applied as a whole or not at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// Make the table if it is not there.
     AddTable,

@@ -305,10 +305,8 @@ impl Sets {
         let Some(content) = self.states.get(&id).map(|state| state.content.clone()) else { return };
         if let Some(who) = content.who() {
             self.index.insert(&id, who, &mut world.words);
-            for key in world.candidates(who) {
-                let Some(endpoint) = world.endpoints.get(&key).filter(|it| world.is(it, who)) else {
-                    continue;
-                };
+            for key in world.find(who, &|endpoint| world.is(endpoint, who)) {
+                let Some(endpoint) = world.endpoints.get(&key) else { continue };
                 let brought = content.brought(endpoint, world);
                 self.count(id, &brought, true, dirty);
                 if let Some(endpoint) = world.endpoints.get_mut(&key)
@@ -357,7 +355,7 @@ impl Sets {
         }
         if let Some(who) = state.content.who() {
             self.index.remove(&id, who, &mut world.words);
-            for key in world.candidates(who) {
+            for key in world.find(who, &|endpoint| endpoint.sets.binary_search(&id).is_ok()) {
                 if let Some(endpoint) = world.endpoints.get_mut(&key)
                     && let Ok(at) = endpoint.sets.binary_search(&id)
                 {

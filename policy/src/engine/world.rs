@@ -133,14 +133,14 @@ impl World {
             sets: Vec::new(),
             policies: BTreeSet::new(),
         };
-        for label in &stored.labels {
+        let had = self.endpoints.get(key).map_or(&[] as &[Label], |old| &old.labels);
+        for label in stored.labels.iter().filter(|label| !had.contains(label)) {
             self.labelled.entry(*label).or_default().insert(key.clone());
         }
-        let old = self.endpoints.remove(key);
-        let gone = old.iter().flat_map(|old| &old.labels).filter(|label| !stored.labels.contains(label));
-        gone.for_each(|label| unlabel(&mut self.labelled, label, key));
-        self.endpoints.insert(key.clone(), stored);
-        old
+        for label in had.iter().filter(|label| !stored.labels.contains(label)) {
+            unlabel(&mut self.labelled, label, key);
+        }
+        self.endpoints.insert(key.clone(), stored)
     }
 
     /// Forgets an endpoint. Its words are held until [`World::drop_words`].
@@ -206,23 +206,24 @@ impl World {
             .unwrap_or_default()
     }
 
-    /// Who might be meant: all who are, and others.
-    pub(super) fn candidates(&self, who: &Who) -> Vec<EndpointKey> {
+    /// Those of whom this holds, among all whom `who` might mean, each once.
+    pub(super) fn find(&self, who: &Who, holds: &dyn Fn(&Stored) -> bool) -> Vec<EndpointKey> {
+        let is = |key: &&EndpointKey| self.endpoints.get(*key).is_some_and(holds);
         if let Place::Namespace(name) = &who.place {
-            return self.members(name);
+            let found = self.namespaces.get(name).into_iter().flat_map(|namespace| &namespace.members);
+            return found.filter(is).cloned().collect();
         }
         if let Some(clues) = who.endpoints.clues() {
-            let found: BTreeSet<&EndpointKey> = clues.iter().flat_map(|clue| self.labelled(clue)).collect();
-            return found.into_iter().cloned().collect();
+            // Somebody may have several of these labels.
+            let found = clues.iter().flat_map(|clue| self.labelled(clue)).filter(is);
+            return found.collect::<BTreeSet<&EndpointKey>>().into_iter().cloned().collect();
         }
-        match &who.place {
-            Place::Namespaces(selector) => {
-                let holds = |it: &&Namespace| selector.holds(&|key| self.words.value_of(&it.labels, key));
-                let such = self.namespaces.values().filter(holds);
-                such.flat_map(|namespace| namespace.members.iter().cloned()).collect()
-            }
-            _ => self.endpoints.keys().cloned().collect(),
+        if let Place::Namespaces(selector) = &who.place {
+            let such = |it: &&Namespace| selector.holds(&|key| self.words.value_of(&it.labels, key));
+            let found = self.namespaces.values().filter(such).flat_map(|namespace| &namespace.members);
+            return found.filter(is).cloned().collect();
         }
+        self.endpoints.iter().filter(|(_, it)| holds(it)).map(|(key, _)| key.clone()).collect()
     }
 
     fn labelled(&self, clue: &Clue<'_>) -> impl Iterator<Item = &EndpointKey> {

@@ -21,7 +21,7 @@ pub enum Step {
 }
 
 /// A piece of a plan: changes of the table are gathered into one transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Piece {
     /// An operation of its own.
     Op(Op),

@@ -28,8 +28,8 @@ use crate::key::Key;
 use crate::known::Known;
 use diff::{Piece, Step};
 use order::{Assembled, Parties};
-pub use refused::Refusal;
 use refused::Refused;
+pub use refused::{Asked, Refusal};
 
 /// The most operations of the bulk lane in one plan: some milliseconds of the kernel's time.
 pub const SLICE: usize = 1024;
@@ -292,7 +292,7 @@ impl Reconciler {
         for piece in pieces {
             match piece {
                 Piece::Op(op) => picture::draw(&mut self.picture, op),
-                Piece::Nft(change) => picture::draw(&mut self.picture, &Op::Nft(vec![change.clone()])),
+                Piece::Nft(change) => picture::draw_nft(&mut self.picture.nft, change),
             }
         }
     }
@@ -318,11 +318,11 @@ impl Reconciler {
                 Ok(()) => parties.iter().for_each(|(key, _)| self.refused.forget(key)),
                 Err(error) => {
                     outcome.reread = true;
-                    for (key, pieces) in parties {
+                    for (key, asked) in parties {
                         if self.refused.get(&key).is_none() {
                             outcome.refused.push((key.clone(), error.clone()));
                         }
-                        self.refused.note(key, Refusal::new(pieces, error.clone()), now);
+                        self.refused.note(key, Refusal::new(asked, error.clone()), now);
                     }
                 }
             }

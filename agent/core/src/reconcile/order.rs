@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use corduroy_kernel::nft::{Change, Name};
 use corduroy_kernel::{Lane, LinkName, Op};
 
+use super::Asked;
 use super::diff::Piece;
 use super::owned::is_tunnel;
 use crate::key::Key;
@@ -47,7 +48,7 @@ pub struct Assembled {
 }
 
 /// The keys that an operation is for, each with what it asks.
-pub type Parties = Vec<(Key, Vec<Piece>)>;
+pub type Parties = Vec<(Key, Asked)>;
 
 impl Assembled {
     /// Adds an operation that belongs to no key.
@@ -66,19 +67,17 @@ pub fn assemble(pieces: Vec<(Key, Vec<Piece>)>, needs_table: bool) -> Assembled 
     let mut place = None;
     let mut parties = Vec::new();
     for (key, pieces) in pieces {
-        let is_nft = pieces.iter().any(|piece| matches!(piece, Piece::Nft(_)));
-        if is_nft {
+        let asked = Asked::of(&pieces);
+        if pieces.iter().any(|piece| matches!(piece, Piece::Nft(_))) {
             place.get_or_insert(out.ops.len());
-            transaction.extend(pieces.iter().filter_map(|piece| match piece {
-                Piece::Nft(change) => Some(change.clone()),
-                Piece::Op(_) => None,
-            }));
-            parties.push((key, pieces));
-        } else {
-            for piece in &pieces {
-                if let Piece::Op(op) = piece {
-                    out.ops.push(op.clone());
-                    out.asked.push(vec![(key.clone(), pieces.clone())]);
+            parties.push((key.clone(), asked));
+        }
+        for piece in pieces {
+            match piece {
+                Piece::Nft(change) => transaction.push(change),
+                Piece::Op(op) => {
+                    out.ops.push(op);
+                    out.asked.push(vec![(key.clone(), asked)]);
                 }
             }
         }

@@ -80,7 +80,8 @@ fn routes_by(state: &mut State, dev: LinkName) {
     state.routes.retain(|_, route| route.hops().iter().all(|hop| hop.dev != dev));
 }
 
-fn draw_nft(state: &mut Option<nft::Table>, change: &nft::Change) {
+/// Draws a change of the table in.
+pub fn draw_nft(state: &mut Option<nft::Table>, change: &nft::Change) {
     if let nft::Change::DeleteTable = change {
         *state = None;
         return;

@@ -4,6 +4,7 @@
 //! that will not (the kernel can't, we may not, it was nonsense) only when something else is asked for the same key.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use corduroy_bgp::Time;
@@ -15,11 +16,25 @@ use crate::key::Key;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// What is asked for a key, as a number: it is only asked whether it is the same as before, and there are many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked(u64);
+
+impl Asked {
+    /// Of these pieces. Different ones have different numbers, but for one chance in 2⁶⁴.
+    #[must_use]
+    pub fn of(pieces: &[Piece]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        pieces.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
 /// One refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// What was asked.
-    pub asked: Vec<Piece>,
+    pub asked: Asked,
     /// What the kernel said.
     pub error: OpError,
     again: Again,
@@ -40,7 +55,7 @@ enum Again {
 impl Refusal {
     /// A refusal of `asked`.
     #[must_use]
-    pub fn new(asked: Vec<Piece>, error: OpError) -> Self {
+    pub fn new(asked: Asked, error: OpError) -> Self {
         Self { asked, error, again: Again::Never, pause: FIRST_PAUSE }
     }
 }
@@ -55,7 +70,7 @@ impl Refused {
     /// May this be asked now? Not the same again before its time.
     pub(super) fn permits(&self, key: &Key, asked: &[Piece], now: Time) -> bool {
         match self.by_key.get(key) {
-            Some(refusal) if refusal.asked == asked => match refusal.again {
+            Some(refusal) if refusal.asked == Asked::of(asked) => match refusal.again {
                 Again::Never => false,
                 Again::At(time) => time <= now,
                 Again::Now => true,

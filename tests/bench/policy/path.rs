@@ -40,7 +40,7 @@ pub fn path(contender: &str) -> Vec<Figure> {
     let mut node = fabric.node("n1", Segment::A, 11);
     node.launch();
     node.ready();
-    let outside = fabric.host("outside", Segment::A, 12);
+    let outside = fabric.host("server", Segment::A, 12);
     outside.ip(&format!("route add 10.244.0.0/16 via {}", Segment::A.v4(11)));
     let [near, far] = ["near", "far"].map(|name| fabric.pod(&node, name));
     enforce(&fabric, &node, number(contender), sizes.members);

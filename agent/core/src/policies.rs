@@ -300,7 +300,7 @@ impl Policies {
     fn gone(&mut self, key: &Key) {
         let name = key.name.clone();
         let endpoint = |class| EndpointKey::new(class, name.clone());
-        let policy = |kind| PolicyId { name: name.clone(), kind };
+        let policy = |kind| PolicyId::new(kind, name.as_str());
         match key.kind {
             Kind::KubernetesNetworkPolicy => self.remove_policy(&policy(PolicyKind::Kubernetes)),
             Kind::ClusterNetworkPolicy => self.remove_policy(&policy(PolicyKind::Cluster)),

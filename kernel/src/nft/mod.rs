@@ -18,9 +18,9 @@ mod rule;
 mod text;
 mod value;
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -31,9 +31,9 @@ pub use value::{AddrType, CtDirection, CtState, DataType, Key, Limit, Per, Value
 /// The name of our table, of family `inet`.
 pub const TABLE: &str = "corduroy";
 
-/// The name of a chain, a set or a map: up to 255 octets, cheap to compare.
+/// The name of a chain, a set or a map: up to 255 octets, cheap to copy.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Box<str>);
+pub struct Name(Arc<str>);
 
 impl Name {
     /// A name from text.
@@ -56,7 +56,7 @@ impl From<&str> for Name {
 
 impl From<String> for Name {
     fn from(text: String) -> Self {
-        Self(text.into_boxed_str())
+        Self(text.into())
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn asked(engine: &Engine) -> Asked {
 /// Which pods elsewhere and services have to be known for a policy to be in force here; none, if it selects nobody.
 pub(super) fn asked_by(engine: &Engine, policy: &Policy) -> Asked {
     let is = |key: &EndpointKey| {
-        let endpoint = engine.world.endpoints.get(key);
+        let endpoint = engine.world.get(key);
         endpoint.is_some_and(|endpoint| engine.world.is(endpoint, &policy.subject))
     };
     if !engine.locals.iter().any(is) {

@@ -65,13 +65,21 @@ enum What {
     Policy { id: PolicyId, segment: usize },
 }
 
+/// What makes two chains one: where they are used, and all that stands in them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Same {
+    Program(At, Vec<TierPart>),
+    Tier(At, TierPart),
+    Policy(Name),
+}
+
 #[derive(Clone, Debug)]
 struct Held {
     at: At,
     what: What,
     /// The chains it jumps to.
     below: Vec<Name>,
-    text: String,
+    same: Same,
     uses: u32,
 }
 
@@ -79,7 +87,7 @@ struct Held {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chains {
     held: BTreeMap<Name, Held>,
-    by_text: BTreeMap<String, Name>,
+    known: BTreeMap<Same, Name>,
 }
 
 /// A policy's compiled rules.
@@ -109,41 +117,43 @@ impl Chains {
     pub(super) fn acquire(
         &mut self,
         at: At,
-        tiers: &[TierPart],
+        tiers: Vec<TierPart>,
         rules: Rules<'_>,
         dirty: &mut BTreeSet<Dirty>,
     ) -> Name {
-        let text = format!("program {at:?} {tiers:?}");
-        if let Some(name) = self.again(&text) {
+        let same = Same::Program(at, tiers);
+        if let Some(name) = self.again(&same) {
             return name;
         }
+        let Same::Program(_, tiers) = &same else { return DENIED.into() };
         let below: Vec<Name> = tiers.iter().map(|tier| self.tier(at, tier, rules, dirty)).collect();
         let may_pass = |tier: &TierPart| {
             let lines = |id| rules(id, at.direction).unwrap_or_default();
             tier.default_action == DefaultAction::Pass || tier.policies.iter().any(|id| passes(lines(id)))
         };
         let open = tiers.last().is_none_or(may_pass);
+        let text = format!("program {at:?} {tiers:?}");
         let name = names::of("prog", &text, |name| self.held.contains_key(&Name::new(name))).into();
         let what = What::Program { tiers: below.clone(), open };
-        self.hold(name, Held { at, what, below, text, uses: 1 }, dirty)
+        self.hold(name, Held { at, what, below, same, uses: 1 }, dirty)
     }
 
-    fn again(&mut self, text: &str) -> Option<Name> {
-        let name = self.by_text.get(text)?;
+    fn again(&mut self, same: &Same) -> Option<Name> {
+        let name = self.known.get(same)?;
         self.held.get_mut(name)?.uses += 1;
         Some(name.clone())
     }
 
     fn hold(&mut self, name: Name, held: Held, dirty: &mut BTreeSet<Dirty>) -> Name {
         dirty.insert(Dirty::Chain(name.clone()));
-        self.by_text.insert(held.text.clone(), name.clone());
+        self.known.insert(held.same.clone(), name.clone());
         self.held.insert(name.clone(), held);
         name
     }
 
     fn tier(&mut self, at: At, tier: &TierPart, rules: Rules<'_>, dirty: &mut BTreeSet<Dirty>) -> Name {
-        let text = format!("tier {at:?} {tier:?}");
-        if let Some(name) = self.again(&text) {
+        let same = Same::Tier(at, tier.clone());
+        if let Some(name) = self.again(&same) {
             return name;
         }
         let mut below = Vec::new();
@@ -154,18 +164,19 @@ impl Chains {
                 below.push(self.policy(at, id, segment, dirty));
             }
         }
+        let text = format!("tier {at:?} {tier:?}");
         let name = names::of("tier", &text, |name| self.held.contains_key(&Name::new(name))).into();
-        self.hold(name, Held { at, what: What::Tier(tier.clone()), below, text, uses: 1 }, dirty)
+        self.hold(name, Held { at, what: What::Tier(tier.clone()), below, same, uses: 1 }, dirty)
     }
 
     fn policy(&mut self, at: At, id: &PolicyId, segment: usize, dirty: &mut BTreeSet<Dirty>) -> Name {
         let name = policy_name(at, id, segment);
-        let text = format!("policy {name}");
-        if let Some(name) = self.again(&text) {
+        let same = Same::Policy(name.clone());
+        if let Some(name) = self.again(&same) {
             return name;
         }
         let what = What::Policy { id: id.clone(), segment };
-        self.hold(name, Held { at, what, below: Vec::new(), text, uses: 1 }, dirty)
+        self.hold(name, Held { at, what, below: Vec::new(), same, uses: 1 }, dirty)
     }
 
     /// Used once less; at the last time it goes, and what it jumps to is used once less.
@@ -176,7 +187,7 @@ impl Chains {
             return;
         }
         let Some(held) = self.held.remove(name) else { return };
-        self.by_text.remove(&held.text);
+        self.known.remove(&held.same);
         dirty.insert(Dirty::Chain(name.clone()));
         for below in &held.below {
             self.release(below, dirty);

@@ -22,7 +22,7 @@ impl Engine {
                 }
             }
         }
-        let new = self.world.endpoints.get(key).filter(|stored| stored.local && !stored.absent);
+        let new = self.world.get(key).filter(|stored| stored.local && !stored.absent);
         for address in new.into_iter().flat_map(|new| &new.addresses) {
             self.locals_at.entry(*address).or_default().insert(key.clone());
         }
@@ -31,18 +31,18 @@ impl Engine {
     /// Everybody in a namespace belongs where they belong now.
     pub(super) fn settle_members(&mut self, namespace: &str) {
         for key in self.world.members(namespace) {
-            let old = self.world.endpoints.get(&key).cloned();
+            let old = self.world.get(&key).cloned();
             self.settle(&key, old.as_ref());
         }
     }
 
     /// An endpoint that was `old` belongs where it belongs now.
     pub(super) fn settle(&mut self, key: &EndpointKey, old: Option<&Stored>) {
-        let new = self.world.endpoints.get(key);
+        let new = self.world.get(key);
         let belongs = self.sets.update(old, new, &self.world, &mut self.dirty);
         let after = new.filter(|stored| stored.local).map(|it| self.policies_of(it)).unwrap_or_default();
         let before = old.map(|old| old.policies.clone()).unwrap_or_default();
-        if let Some(stored) = self.world.endpoints.get_mut(key) {
+        if let Some(stored) = self.world.get_mut(key) {
             stored.sets = belongs;
             stored.policies.clone_from(&after);
         }
@@ -128,7 +128,7 @@ impl Engine {
         };
         for (keys, selects) in [(&old_locals, false), (&new_locals, true)] {
             for key in keys {
-                let Some(stored) = self.world.endpoints.get_mut(key) else { continue };
+                let Some(stored) = self.world.get_mut(key) else { continue };
                 match selects {
                     true => stored.policies.insert(id.clone()),
                     false => stored.policies.remove(id),
@@ -187,7 +187,7 @@ impl Engine {
                 let policies = &self.policies;
                 let rules = |id: &PolicyId, direction| policies.get(id)?.active.as_ref()?.lines(direction);
                 let at = At { direction, usage };
-                let name = self.chains.acquire(at, &tiers, &rules, &mut self.dirty);
+                let name = self.chains.acquire(at, tiers, &rules, &mut self.dirty);
                 programs.insert((stage, direction), name);
             }
         }
@@ -208,12 +208,12 @@ impl Engine {
 
     /// The tiers that have a word in it, in order, as far as a packet can come.
     fn tiers_of(&self, key: &EndpointKey, stage: Stage, direction: Direction) -> Vec<TierPart> {
-        let Some(stored) = self.world.endpoints.get(key) else { return Vec::new() };
+        let Some(stored) = self.world.get(key) else { return Vec::new() };
         type Asked<'a> = BTreeSet<(Order, &'a PolicyId)>;
         let mut tiers: BTreeMap<(Order, &str), (Tier, Asked<'_>)> = BTreeMap::new();
         let kept = stored.policies.iter().filter_map(|id| self.policies.get(id));
         for Kept { policy, .. } in kept {
-            if policy.rules(direction).is_none() || !stage.hears(policy.reach, stored.class, direction) {
+            if policy.rules(direction).is_none() || !stage.hears(policy.reach, stored.class(), direction) {
                 continue;
             }
             let name = policy.tier.as_str();

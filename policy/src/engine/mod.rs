@@ -156,7 +156,7 @@ impl Engine {
     pub fn put_endpoint(&mut self, key: &EndpointKey, endpoint: &Endpoint) {
         let old = self.world.put(key, endpoint);
         self.relocate(key, old.as_ref());
-        match self.world.endpoints.get(key).is_some_and(|stored| stored.local) {
+        match self.world.get(key).is_some_and(|stored| stored.local) {
             true => self.locals.insert(key.clone()),
             false => self.locals.remove(key),
         };
@@ -208,7 +208,7 @@ impl Engine {
     pub fn put_policy(&mut self, policy: Policy) {
         let (id, subject) = (policy.id.clone(), policy.subject.clone());
         let is = |key: &&EndpointKey| {
-            self.world.endpoints.get(*key).is_some_and(|endpoint| self.world.is(endpoint, &subject))
+            self.world.get(*key).is_some_and(|endpoint| self.world.is(endpoint, &subject))
         };
         let locals: BTreeSet<EndpointKey> = self.locals.iter().filter(is).cloned().collect();
         self.forget_subject(&id);
@@ -291,7 +291,7 @@ impl Engine {
     /// How many endpoints are known, those of this node among them.
     #[must_use]
     pub fn endpoints(&self) -> usize {
-        self.world.endpoints.len()
+        self.world.count()
     }
 
     /// How many elements all sets have.

@@ -305,11 +305,11 @@ impl Sets {
         let Some(content) = self.states.get(&id).map(|state| state.content.clone()) else { return };
         if let Some(who) = content.who() {
             self.index.insert(&id, who, &mut world.words);
-            for key in world.find(who, &|endpoint| world.is(endpoint, who)) {
-                let Some(endpoint) = world.endpoints.get(&key) else { continue };
+            for number in world.find(who, &|endpoint| world.is(endpoint, who)) {
+                let Some(endpoint) = world.at(number) else { continue };
                 let brought = content.brought(endpoint, world);
                 self.count(id, &brought, true, dirty);
-                if let Some(endpoint) = world.endpoints.get_mut(&key)
+                if let Some(endpoint) = world.at_mut(number)
                     && let Err(at) = endpoint.sets.binary_search(&id)
                 {
                     endpoint.sets.insert(at, id);
@@ -355,8 +355,8 @@ impl Sets {
         }
         if let Some(who) = state.content.who() {
             self.index.remove(&id, who, &mut world.words);
-            for key in world.find(who, &|endpoint| endpoint.sets.binary_search(&id).is_ok()) {
-                if let Some(endpoint) = world.endpoints.get_mut(&key)
+            for number in world.find(who, &|endpoint| endpoint.sets.binary_search(&id).is_ok()) {
+                if let Some(endpoint) = world.at_mut(number)
                     && let Ok(at) = endpoint.sets.binary_search(&id)
                 {
                     endpoint.sets.remove(at);

@@ -71,10 +71,13 @@ pub struct Endpoint {
     pub absent: bool,
 }
 
+/// The number by which an endpoint is found at once, as long as it is there.
+pub(super) type Number = u32;
+
 /// An endpoint as it is kept.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
-    pub(super) class: Class,
+    key: EndpointKey,
     pub(super) namespace: Option<Word>,
     pub(super) labels: Box<[Label]>,
     account: Option<Word>,
@@ -93,7 +96,7 @@ pub(super) struct Stored {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Namespace {
     pub(super) labels: Box<[Label]>,
-    members: BTreeSet<EndpointKey>,
+    members: BTreeSet<Number>,
     accounts: BTreeMap<String, Labels>,
 }
 
@@ -101,23 +104,27 @@ pub(super) struct Namespace {
 #[derive(Clone, Debug, Default)]
 pub(super) struct World {
     pub(super) words: Words,
-    pub(super) endpoints: BTreeMap<EndpointKey, Stored>,
+    numbers: BTreeMap<EndpointKey, Number>,
+    endpoints: Vec<Option<Stored>>,
+    free: Vec<Number>,
     /// Who has a label: what a new set is filled from, without asking everybody there is.
-    labelled: BTreeMap<Label, BTreeSet<EndpointKey>>,
+    labelled: BTreeMap<Label, BTreeSet<Number>>,
     namespaces: BTreeMap<String, Namespace>,
 }
 
 impl World {
     /// Takes an endpoint in and hands back what was there before; what it belongs to is for the caller to find out.
     pub(super) fn put(&mut self, key: &EndpointKey, new: &Endpoint) -> Option<Stored> {
-        // The one that is known already is shared by those who have it.
-        let key = &self.endpoints.get_key_value(key).map_or(key, |(known, _)| known).clone();
+        let number = self.number(key);
         let namespace = key.namespace().map(|name| {
-            self.namespaces.entry(name.to_owned()).or_default().members.insert(key.clone());
+            self.namespaces.entry(name.to_owned()).or_default().members.insert(number);
             self.words.acquire(name)
         });
+        let place = self.endpoints.get_mut(number as usize)?;
+        let old = place.take();
         let stored = Stored {
-            class: key.class,
+            // The one that is known already is shared by those who have it.
+            key: old.as_ref().map_or(key, |old| &old.key).clone(),
             namespace,
             labels: intern(&mut self.words, &new.labels),
             account: new.service_account.as_ref().map(|name| self.words.acquire(name)),
@@ -133,23 +140,39 @@ impl World {
             sets: Vec::new(),
             policies: BTreeSet::new(),
         };
-        let had = self.endpoints.get(key).map_or(&[] as &[Label], |old| &old.labels);
+        let had = old.as_ref().map_or(&[] as &[Label], |old| &old.labels);
         for label in stored.labels.iter().filter(|label| !had.contains(label)) {
-            self.labelled.entry(*label).or_default().insert(key.clone());
+            self.labelled.entry(*label).or_default().insert(number);
         }
         for label in had.iter().filter(|label| !stored.labels.contains(label)) {
-            unlabel(&mut self.labelled, label, key);
+            unlabel(&mut self.labelled, label, number);
         }
-        self.endpoints.insert(key.clone(), stored)
+        *place = Some(stored);
+        old
+    }
+
+    /// The number of an endpoint: the one it has, or one for it.
+    fn number(&mut self, key: &EndpointKey) -> Number {
+        if let Some(number) = self.numbers.get(key) {
+            return *number;
+        }
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.endpoints.push(None);
+            Number::try_from(self.endpoints.len() - 1).unwrap_or(Number::MAX)
+        });
+        self.numbers.insert(key.clone(), number);
+        number
     }
 
     /// Forgets an endpoint. Its words are held until [`World::drop_words`].
     pub(super) fn remove(&mut self, key: &EndpointKey) -> Option<Stored> {
-        let old = self.endpoints.remove(key)?;
-        old.labels.iter().for_each(|label| unlabel(&mut self.labelled, label, key));
+        let number = self.numbers.remove(key)?;
+        self.free.push(number);
+        let old = self.endpoints.get_mut(number as usize)?.take()?;
+        old.labels.iter().for_each(|label| unlabel(&mut self.labelled, label, number));
         if let Some(name) = key.namespace() {
             let empty = self.namespaces.get_mut(name).is_some_and(|namespace| {
-                namespace.members.remove(key);
+                namespace.members.remove(&number);
                 namespace.is_empty()
             });
             if empty {
@@ -157,6 +180,31 @@ impl World {
             }
         }
         Some(old)
+    }
+
+    /// An endpoint.
+    pub(super) fn get(&self, key: &EndpointKey) -> Option<&Stored> {
+        self.at(*self.numbers.get(key)?)
+    }
+
+    /// An endpoint, to be changed.
+    pub(super) fn get_mut(&mut self, key: &EndpointKey) -> Option<&mut Stored> {
+        self.at_mut(*self.numbers.get(key)?)
+    }
+
+    /// The endpoint of a number.
+    pub(super) fn at(&self, number: Number) -> Option<&Stored> {
+        self.endpoints.get(number as usize)?.as_ref()
+    }
+
+    /// The endpoint of a number, to be changed.
+    pub(super) fn at_mut(&mut self, number: Number) -> Option<&mut Stored> {
+        self.endpoints.get_mut(number as usize)?.as_mut()
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.numbers.len()
     }
 
     /// Gives back the words of an endpoint that is no more.
@@ -200,39 +248,38 @@ impl World {
 
     /// Who is in a namespace.
     pub(super) fn members(&self, namespace: &str) -> Vec<EndpointKey> {
-        self.namespaces
-            .get(namespace)
-            .map(|found| found.members.iter().cloned().collect())
-            .unwrap_or_default()
+        let members = self.namespaces.get(namespace).into_iter().flat_map(|found| &found.members);
+        members.filter_map(|number| Some(self.at(*number)?.key.clone())).collect()
     }
 
     /// Those of whom this holds, among all whom `who` might mean, each once.
-    pub(super) fn find(&self, who: &Who, holds: &dyn Fn(&Stored) -> bool) -> Vec<EndpointKey> {
-        let is = |key: &&EndpointKey| self.endpoints.get(*key).is_some_and(holds);
+    pub(super) fn find(&self, who: &Who, holds: &dyn Fn(&Stored) -> bool) -> Vec<Number> {
+        let is = |number: &Number| self.at(*number).is_some_and(holds);
         if let Place::Namespace(name) = &who.place {
             let found = self.namespaces.get(name).into_iter().flat_map(|namespace| &namespace.members);
-            return found.filter(is).cloned().collect();
+            return found.copied().filter(is).collect();
         }
         if let Some(clues) = who.endpoints.clues() {
             // Somebody may have several of these labels.
-            let found = clues.iter().flat_map(|clue| self.labelled(clue)).filter(is);
-            return found.collect::<BTreeSet<&EndpointKey>>().into_iter().cloned().collect();
+            let found: BTreeSet<Number> =
+                clues.iter().flat_map(|clue| self.labelled(clue)).copied().filter(is).collect();
+            return found.into_iter().collect();
         }
         if let Place::Namespaces(selector) = &who.place {
             let such = |it: &&Namespace| selector.holds(&|key| self.words.value_of(&it.labels, key));
             let found = self.namespaces.values().filter(such).flat_map(|namespace| &namespace.members);
-            return found.filter(is).cloned().collect();
+            return found.copied().filter(is).collect();
         }
-        self.endpoints.iter().filter(|(_, it)| holds(it)).map(|(key, _)| key.clone()).collect()
+        self.numbers.values().copied().filter(is).collect()
     }
 
-    fn labelled(&self, clue: &Clue<'_>) -> impl Iterator<Item = &EndpointKey> {
+    fn labelled(&self, clue: &Clue<'_>) -> impl Iterator<Item = &Number> {
         let word = |text: &str| self.words.get(text);
         let labels = match clue {
             Clue::Label(key, value) => word(key).zip(word(value)).map(|label| label..=label),
             Clue::Key(key) => word(key).map(|key| (key, Word::MIN)..=(key, Word::MAX)),
         };
-        labels.into_iter().flat_map(|labels| self.labelled.range(labels)).flat_map(|(_, keys)| keys)
+        labels.into_iter().flat_map(|labels| self.labelled.range(labels)).flat_map(|(_, found)| found)
     }
 
     /// The namespaces with such labels.
@@ -281,23 +328,30 @@ impl World {
     }
 }
 
+impl Stored {
+    /// Its class.
+    pub(super) fn class(&self) -> Class {
+        self.key.class
+    }
+}
+
 impl Namespace {
     fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.members.is_empty() && self.accounts.is_empty()
     }
 }
 
-fn unlabel(labelled: &mut BTreeMap<Label, BTreeSet<EndpointKey>>, label: &Label, key: &EndpointKey) {
-    if let Some(keys) = labelled.get_mut(label) {
-        keys.remove(key);
-        if keys.is_empty() {
+fn unlabel(labelled: &mut BTreeMap<Label, BTreeSet<Number>>, label: &Label, number: Number) {
+    if let Some(numbers) = labelled.get_mut(label) {
+        numbers.remove(&number);
+        if numbers.is_empty() {
             labelled.remove(label);
         }
     }
 }
 
 fn is_of(endpoint: &Stored, members: Members) -> bool {
-    match (members, endpoint.class) {
+    match (members, endpoint.key.class) {
         (Members::Pods | Members::Endpoints, Class::Pod) => !endpoint.absent,
         (Members::Endpoints, Class::NetworkSet | Class::GlobalNetworkSet | Class::HostEndpoint) => true,
         (Members::Nodes, Class::Node) => true,

@@ -36,7 +36,7 @@ pub fn policy(judged: &Judged<ClusterNetworkPolicy>) -> Policy {
         GivenTier::Baseline => Tier::KUBE_BASELINE,
     };
     let policy = Policy {
-        id: PolicyId { name: given.metadata.name.clone(), kind: PolicyKind::Cluster },
+        id: PolicyId::new(PolicyKind::Cluster, given.metadata.name.as_str()),
         tier: tier.to_owned(),
         order: given.priority.into(),
         reach: Reach::Host,

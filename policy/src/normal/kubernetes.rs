@@ -29,7 +29,7 @@ pub fn policy(judged: &Judged<NetworkPolicy>) -> Policy {
         accounts: None,
     };
     let policy = Policy {
-        id: PolicyId { name, kind: PolicyKind::Kubernetes },
+        id: PolicyId::new(PolicyKind::Kubernetes, name),
         tier: DEFAULT_TIER.to_owned(),
         order: ORDER.into(),
         reach: Reach::Host,

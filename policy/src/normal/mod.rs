@@ -10,6 +10,7 @@ pub mod own;
 mod show;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use corduroy_api::Selector;
 use corduroy_api::policy::own::Reach;
@@ -50,9 +51,17 @@ pub enum PolicyKind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyId {
     /// Its name; `namespace/name` of one in a namespace.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its kind.
     pub kind: PolicyKind,
+}
+
+impl PolicyId {
+    /// The policy `name` of a kind.
+    #[must_use]
+    pub fn new(kind: PolicyKind, name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), kind }
+    }
 }
 
 /// A place in an order: what has no number comes behind all that have one.

@@ -19,7 +19,7 @@ pub fn policy(judged: &Judged<NetworkPolicy>) -> Policy {
     let given = &judged.policy;
     let name = given.metadata.name.clone();
     let namespace = name.split_once('/').map_or("", |(namespace, _)| namespace).to_owned();
-    let id = PolicyId { name, kind: PolicyKind::Network };
+    let id = PolicyId::new(PolicyKind::Network, name);
     let place = Place::Namespace(namespace.clone());
     close(translate(id, &given.body, (place, Reach::Host), Some(&namespace)), judged)
 }
@@ -28,7 +28,7 @@ pub fn policy(judged: &Judged<NetworkPolicy>) -> Policy {
 #[must_use]
 pub fn global(judged: &Judged<GlobalNetworkPolicy>) -> Policy {
     let given = &judged.policy;
-    let id = PolicyId { name: given.metadata.name.clone(), kind: PolicyKind::Global };
+    let id = PolicyId::new(PolicyKind::Global, given.metadata.name.as_str());
     let place = place(&given.namespaces, None);
     close(translate(id, &given.body, (place, given.reach), None), judged)
 }

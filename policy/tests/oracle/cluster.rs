@@ -25,7 +25,7 @@ impl Given {
             Self::Network(judged) => (PolicyKind::Network, &judged.policy.metadata),
             Self::Global(judged) => (PolicyKind::Global, &judged.policy.metadata),
         };
-        PolicyId { name: metadata.name.clone(), kind }
+        PolicyId::new(kind, metadata.name.as_str())
     }
 
     /// Without a rule.

@@ -233,7 +233,7 @@ fn id(kind: PolicyKind, dice: &mut Dice) -> PolicyId {
         PolicyKind::Cluster => format!("c{n}"),
         PolicyKind::Global => format!("g{n}"),
     };
-    PolicyId { name, kind }
+    PolicyId::new(kind, name)
 }
 
 fn kubernetes(dice: &mut Dice) -> Given {
@@ -316,7 +316,7 @@ fn cluster(dice: &mut Dice) -> Given {
         "{{tier: {tier}, priority: {priority}, subject: {subject}, ingress: [{ingress}], egress: [{egress}]}}"
     );
     let id = id(PolicyKind::Cluster, dice);
-    Given::Cluster(cluster::ClusterNetworkPolicy::read(Metadata::named(id.name), &yaml(&spec)).unwrap())
+    Given::Cluster(cluster::ClusterNetworkPolicy::read(Metadata::named(&*id.name), &yaml(&spec)).unwrap())
 }
 
 fn entity(dice: &mut Dice, ports: bool) -> String {
@@ -404,7 +404,7 @@ fn global(dice: &mut Dice) -> Given {
     let reach = dice.of(&["", "", "", ", applyOnForward: true", ", applyOnForward: true, doNotTrack: true"]);
     let spec = format!("{{{}{place}{reach}}}", body(dice));
     let id = id(PolicyKind::Global, dice);
-    Given::Global(own::GlobalNetworkPolicy::read(Metadata::named(id.name), &yaml(&spec)).unwrap())
+    Given::Global(own::GlobalNetworkPolicy::read(Metadata::named(&*id.name), &yaml(&spec)).unwrap())
 }
 
 /// A packet that this endpoint gets or sends; `None` when it has no address to do so.

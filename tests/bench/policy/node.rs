@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use corduroy_agent::kernel::KernelThread;
 use corduroy_agent_core::agent::{Agent, Declared, Input, Output, Settings};
+use corduroy_agent_core::desired::hosts::Failsafe;
 use corduroy_agent_core::endpoints::{self, Endpoints};
 use corduroy_agent_core::ipam::Owner;
 use corduroy_agent_core::me::{Membership, Wanted};
@@ -79,6 +80,7 @@ impl Node {
             v6: Wanted::Nothing,
             declared: Declared::default(),
             peering: peering::Options::default(),
+            failsafe: Failsafe::default(),
         };
         Ok(Self {
             agent: Agent::new(settings, endpoints),

@@ -284,9 +284,9 @@ fn words(flow: &Flow, names: &BTreeMap<std::net::IpAddr, String>) -> String {
 /// What would be wrong with what is planned, and what would be for nothing that is not now.
 fn remarks((before, after): (&Engine, &Engine), keys: &BTreeSet<Key>) -> Vec<String> {
     let planned: BTreeSet<&str> = keys.iter().map(|key| key.name.as_str()).collect();
-    let broken = after.broken().filter(|(id, _)| planned.contains(id.name.as_str()));
+    let broken = after.broken().filter(|(id, _)| planned.contains(&*id.name));
     let broken = broken.map(|(id, why)| format!("{id} would not be in force as written: {}", why.join("; ")));
-    let homeless = after.homeless().filter(|(id, _)| planned.contains(id.name.as_str()));
+    let homeless = after.homeless().filter(|(id, _)| planned.contains(&*id.name));
     let homeless = homeless
         .map(|(id, tier)| format!("{id} names tier {tier:?}, which nobody has made: it is asked last"));
     let had = before.warnings();

@@ -24,7 +24,7 @@ pub struct NoSuchPolicy(String);
 pub fn show(known: &Known, name: Option<&str>, counted: &[nft::Counted]) -> Result<PolicyShow, NoSuchPolicy> {
     let engine = known.policies.engine();
     let counts = engine.counts(counted);
-    let is_meant = |id: &PolicyId| name.is_none_or(|name| id.name == name || id.to_string() == name);
+    let is_meant = |id: &PolicyId| name.is_none_or(|name| *id.name == *name || id.to_string() == name);
     let listed = engine.in_force().into_iter().filter(|listed| is_meant(&listed.policy.id));
     let policies: Vec<ShownPolicy> = listed.map(|listed| shown(&listed, &counts)).collect();
     let broken: Vec<String> = engine

@@ -75,8 +75,8 @@ fn a_trace_reads_like_an_answer() {
     assert_eq!(tiers, [("kube-admin", 0), ("default", 1)]);
     let wanted = "ingress of shop/web: denied by cnp/a ingress rule 1";
     assert_eq!(traced(&engine, &packet("10.0.1.1", "10.0.0.1", 9)), [wanted]);
-    engine.remove_policy(&PolicyId { name: "noted".into(), kind: normal::PolicyKind::Global });
-    engine.remove_policy(&PolicyId { name: "shop/web".into(), kind: normal::PolicyKind::Kubernetes });
+    engine.remove_policy(&PolicyId::new(normal::PolicyKind::Global, "noted"));
+    engine.remove_policy(&PolicyId::new(normal::PolicyKind::Kubernetes, "shop/web"));
     let wanted = "ingress of shop/web: allowed, no tier denies it, passed on by cnp/a ingress rule 0";
     assert_eq!(traced(&engine, &to_web)[1], wanted);
 }
@@ -164,7 +164,7 @@ fn rules_that_match_nothing_and_rules_that_others_leave_nothing_are_told() {
             &format!("{{podSelector: {{}}, ingress: [{{from: [{first}]}}, {{from: [{peers}]}}]}}"),
         )
     };
-    engine.remove_policy(&PolicyId { name: "all".into(), kind: normal::PolicyKind::Global });
+    engine.remove_policy(&PolicyId::new(normal::PolicyKind::Global, "all"));
     engine.put_policy(policy("one", "{ipBlock: {cidr: 10.0.0.0/8}}"));
     assert_eq!(engine.warnings(), []);
     engine.put_policy(policy("both", "{ipBlock: {cidr: 10.0.0.0/8}}, {podSelector: {}}"));

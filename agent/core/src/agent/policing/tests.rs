@@ -267,6 +267,7 @@ fn a_policy_that_names_a_service_asks_for_it_and_is_in_force_when_its_endpoints_
     assert_eq!(ports(&world, "-port6"), ["fd00::9 . tcp . 80"]);
 
     let before = world.agent.known().policies.generation();
+    world.now = world.now + PACE;
     world.applied.clear();
     tell(&mut world, [service("shop/db", &["10.1.9.9", "10.1.9.10", "fd00::9"])]);
     let [Op::Nft(changes)] = world.applied.as_slice() else { panic!("{:?}", world.applied) };

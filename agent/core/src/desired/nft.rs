@@ -189,7 +189,7 @@ pub fn chain(known: &Known, name: &Name) -> Option<Chain> {
         "forward" => (hook(ChainKind::Filter, Hook::Forward, 0), forward(known)),
         "from-pods" => (None, from_pods_chain()),
         TO_PODS => (None, to_pods_chain(known)),
-        PASSED => (None, vec![Rule::new().set_ct_mark(MARK, known.policies.generation().mark()).accept()]),
+        PASSED => (None, noted(known.policies.generation().mark(), Rule::new().accept())),
         DENIED => (None, denied()),
         "output" => (hook(ChainKind::Filter, Hook::Output, 0), output(known)),
         // Without a chain of this type the kernel looks at no packet for address translation.
@@ -207,8 +207,16 @@ pub fn chain(known: &Known, name: &Name) -> Option<Chain> {
 /// Ten a second are handed to whoever reports them, in a burst fifty: noting each costs more than dropping it.
 fn denied() -> Vec<Rule> {
     let some = Limit { rate: 10, per: Per::Second, burst: 50 };
-    let noted = Rule::new().limit(some).log_group(drops::GROUP, drops::PREFIX, drops::SNAPLEN);
-    vec![noted, Rule::new().set_ct_mark(MARK, Generation::DENIED).drop()]
+    let reported = Rule::new().limit(some).log_group(drops::GROUP, drops::PREFIX, drops::SNAPLEN);
+    let mut rules = vec![reported];
+    rules.extend(noted(Generation::DENIED, Rule::new().drop()));
+    rules
+}
+
+/// What became of a connection, and then what becomes of its packet. One that belongs to no connection, because it fits
+/// none or is not to be tracked, has no mark: a rule that would set it is left there, so the verdict is another's.
+fn noted(mark: u32, verdict: Rule) -> Vec<Rule> {
+    vec![Rule::new().set_ct_mark(MARK, mark), verdict]
 }
 
 /// What comes from a pod's interface.

@@ -265,12 +265,13 @@ fn connections_are_judged_by_their_first_packet_and_again_when_more_may_be_denie
         chain("to-pods"),
         ["oifname vmap @ingress", &format!("oifname \"cord*\" {unknown}"), "goto passed"]
     );
-    assert_eq!(chain("passed"), ["ct mark set ct mark & 0x0000ffff | 0x00010000 accept"]);
+    assert_eq!(chain("passed"), ["ct mark set ct mark & 0x0000ffff | 0x00010000", "accept"]);
     assert_eq!(
         chain("denied"),
         [
             "limit rate 10/second burst 50 packets log prefix \"denied\" group 67 snaplen 128",
-            "ct mark set ct mark & 0x0000ffff | 0xffff0000 drop",
+            "ct mark set ct mark & 0x0000ffff | 0xffff0000",
+            "drop",
         ]
     );
     assert_eq!(

@@ -14,6 +14,7 @@ use corduroy_kernel::Mac;
 pub struct Nodes {
     by_name: BTreeMap<String, Arc<FabricNode>>,
     addresses: BTreeMap<IpAddr, BTreeSet<String>>,
+    tunnels: BTreeMap<IpAddr, BTreeSet<String>>,
     gateways: BTreeMap<IpAddr, BTreeSet<String>>,
     macs: BTreeMap<Mac, BTreeSet<String>>,
 }
@@ -27,6 +28,7 @@ impl Nodes {
         };
         if let Some(old) = &old {
             addresses(old).for_each(|a| forget(&mut self.addresses, &a, name));
+            tunnels(old).for_each(|a| forget(&mut self.tunnels, &a, name));
             gateways(old).for_each(|(a, mac)| {
                 forget(&mut self.gateways, &a, name);
                 forget(&mut self.macs, &mac, name);
@@ -34,6 +36,7 @@ impl Nodes {
         }
         if let Some(node) = node {
             addresses(node).for_each(|a| note(&mut self.addresses, a, name));
+            tunnels(node).for_each(|a| note(&mut self.tunnels, a, name));
             gateways(node).for_each(|(a, mac)| {
                 note(&mut self.gateways, a, name);
                 note(&mut self.macs, mac, name);
@@ -59,6 +62,12 @@ impl Nodes {
         self.first(self.addresses.get(&address))
     }
 
+    /// The node that sends from this address: its own, or that of its end of a tunnel.
+    #[must_use]
+    pub fn whose(&self, address: IpAddr) -> Option<&FabricNode> {
+        self.at(address).or_else(|| self.first(self.tunnels.get(&address)))
+    }
+
     /// The node whose VXLAN device is this gateway.
     #[must_use]
     pub fn at_gateway(&self, address: IpAddr) -> Option<&FabricNode> {
@@ -81,6 +90,13 @@ pub fn addresses(node: &FabricNode) -> impl Iterator<Item = IpAddr> + use<> {
     let v4 = node.addresses.v4.map(|net| IpAddr::V4(net.ip()));
     let v6 = node.addresses.v6.map(|net| IpAddr::V6(net.ip()));
     v4.into_iter().chain(v6)
+}
+
+/// The addresses of a node's ends of tunnels, by which it sends itself what goes through them.
+pub fn tunnels(node: &FabricNode) -> impl Iterator<Item = IpAddr> + use<> {
+    let v4 = [node.tunnels.ipip.map(Into::into), node.tunnels.vxlan_v4.map(|end| end.address.into())];
+    let v6 = node.tunnels.vxlan_v6.map(|end| end.address.into());
+    v4.into_iter().flatten().chain(v6)
 }
 
 /// What a node's VXLAN device is as a gateway, for each family it takes: address and MAC.

@@ -216,10 +216,7 @@ impl Policies {
     fn node(&mut self, nodes: &Nodes, name: &str) {
         let key = EndpointKey::new(Class::Node, name);
         let Some(node) = nodes.get(name) else { return self.engine.remove_endpoint(&key) };
-        let ends = [node.tunnels.ipip.map(Into::into), node.tunnels.vxlan_v4.map(|end| end.address.into())];
-        let addresses = crate::nodes::addresses(node).chain(ends.into_iter().flatten());
-        let v6 = node.tunnels.vxlan_v6.map(|end| end.address.into());
-        let addresses = addresses.chain(v6).collect();
+        let addresses = crate::nodes::addresses(node).chain(crate::nodes::tunnels(node)).collect();
         let labels = node.metadata.labels.clone();
         self.engine.put_endpoint(&key, &Endpoint { labels, addresses, ..Endpoint::default() });
     }

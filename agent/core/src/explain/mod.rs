@@ -44,7 +44,7 @@ pub fn judged(known: &Known, packet: &Packet) -> Trace {
 fn is_host_of(known: &Known, address: IpAddr, pod: IpAddr) -> bool {
     let Some(pod) = known.pods.by_address(pod) else { return false };
     let runs_on = || known.model.pods().get(pod.owner.as_ref()?)?.node.as_deref();
-    let node = || known.nodes.at(address).map(|node| node.metadata.name.as_str());
+    let node = || known.nodes.whose(address).map(|node| node.metadata.name.as_str());
     known.is_own_address(address) || node().is_some_and(|node| runs_on() == Some(node))
 }
 

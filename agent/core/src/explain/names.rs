@@ -47,7 +47,7 @@ fn near(known: &Known, address: IpAddr) -> Option<String> {
     if known.is_own_address(address) {
         return Some(format!("node {}", known.me.name));
     }
-    known.nodes.at(address).map(|node| format!("node {}", node.metadata.name))
+    known.nodes.whose(address).map(|node| format!("node {}", node.metadata.name))
 }
 
 fn service(known: &Known, address: IpAddr) -> Option<String> {

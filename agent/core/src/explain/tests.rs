@@ -12,7 +12,7 @@ use super::show::show;
 use super::trace::trace;
 use super::world::{names_services, world};
 use crate::known::Known;
-use crate::testing::{ip, known, node, pod, put};
+use crate::testing::{ip, known, node, pod, pool, put};
 
 /// `db` may be asked by `web`, and by nobody else.
 const DB: &str = "
@@ -118,6 +118,22 @@ fn an_end_that_is_judged_elsewhere_is_said_and_the_verdict_is_only_of_this_node(
     let found = asked(&known, "shop/web", "203.0.113.7");
     assert_eq!(found.verdict, Verdict::Allowed);
     assert!(found.remarks[0].contains("is no pod"), "{found:?}");
+}
+
+#[test]
+fn another_node_is_no_pod_by_its_end_of_a_tunnel_either() {
+    let mut known = shop();
+    let tunnel = "vxlan: {address: 10.1.9.0, mac: '02:00:00:00:00:0b'}";
+    put(&mut known, [pool("pods", "10.1.0.0/16", ""), node("b", "192.0.2.2/24", tunnel)]);
+    for address in ["192.0.2.2", "10.1.9.0"] {
+        let found = asked(&known, address, "shop/web");
+        assert_eq!(
+            (found.verdict, found.from.name.as_deref()),
+            (Verdict::Allowed, Some("node b")),
+            "{found:?}"
+        );
+    }
+    assert_eq!(asked(&known, "10.1.9.1", "shop/web").verdict, Verdict::AllowedHere, "somebody of a pool");
 }
 
 #[test]

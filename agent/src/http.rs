@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use corduroy_api::Kind;
 use corduroy_bgp_net::Counters;
@@ -19,6 +20,9 @@ use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use crate::caretaker::{Counts, Tally};
 use crate::policies;
 use crate::view::{Asker, View};
+
+/// How old may be what rules have counted: nobody who asks every few seconds needs it newer.
+const OLD: Duration = Duration::from_secs(10);
 
 /// Answers at `address` as long as the runtime lives. `tally` is what the agent of a cluster does as its caretaker.
 ///
@@ -58,7 +62,7 @@ impl Observed for Program {
                 self.metrics.speaker.observe(&summary, &peers, &counters);
             }
             let metrics = Arc::clone(&self.metrics);
-            let counted = self.counted.get().await;
+            let counted = self.counted.get(OLD).await;
             let text = self.agent.ask(move |view| metrics.show(view, &counted)).await;
             text.unwrap_or_default()
         })

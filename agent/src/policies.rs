@@ -18,16 +18,19 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::view::Asker;
 
 /// Answers.
-pub(crate) async fn answer(request: PolicyRequest, agent: &Asker) -> Result<PolicyAnswer, String> {
+pub(crate) async fn answer(
+    request: PolicyRequest,
+    (agent, counted): (&Asker, &Counters),
+) -> Result<PolicyAnswer, String> {
     let gone = |error: crate::view::Gone| error.to_string();
     match request {
         PolicyRequest::Trace(query) => {
-            let counted = counters().await;
+            let counted = counted.get(Duration::ZERO).await;
             let answer = agent.ask(move |view| trace::trace(view.agent.known(), &query, &counted));
             answer.await.map_err(gone)?.map(PolicyAnswer::Trace).map_err(|error| error.to_string())
         }
         PolicyRequest::Show { name } => {
-            let counted = counters().await;
+            let counted = counted.get(Duration::ZERO).await;
             let answer = agent.ask(move |view| show::show(view.agent.known(), name.as_deref(), &counted));
             answer.await.map_err(gone)?.map(PolicyAnswer::Show).map_err(|error| error.to_string())
         }
@@ -45,23 +48,22 @@ pub(crate) async fn answer(request: PolicyRequest, agent: &Asker) -> Result<Poli
     }
 }
 
-/// What rules have counted, read at most once in a while: all of the table is read for it, and nobody needs it newer.
+/// What rules have counted. All of the table is read for it, so that many who ask at a time share a reading.
 #[derive(Debug, Default)]
 pub(crate) struct Counters(Mutex<Option<(Time, Arc<[Counted]>)>>);
 
 impl Counters {
-    /// How old it may be.
-    const OLD: Duration = Duration::from_secs(10);
-
-    /// What they have counted.
-    pub(crate) async fn get(&self) -> Arc<[Counted]> {
+    /// What they have counted by now, or had so long ago at most.
+    pub(crate) async fn get(&self, old: Duration) -> Arc<[Counted]> {
+        let asked = now();
         let mut last = self.0.lock().await;
-        let new = last.as_ref().filter(|(at, _)| now().since(*at) < Self::OLD);
-        if let Some((_, counted)) = new {
+        // One that began while this waited for its turn is as good as one of its own.
+        if let Some((_, counted)) = last.as_ref().filter(|(begun, _)| asked.since(*begun) <= old) {
             return Arc::clone(counted);
         }
+        let begun = now();
         let counted: Arc<[Counted]> = counters().await.into();
-        *last = Some((now(), Arc::clone(&counted)));
+        *last = Some((begun, Arc::clone(&counted)));
         counted
     }
 }

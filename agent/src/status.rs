@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use corduroy_agent_core::convert;
 use corduroy_agent_core::ipam::BlockUse;
@@ -27,12 +28,13 @@ use crate::view::{Asker, View};
 /// As the system says.
 pub fn serve(socket: &Path, agent: Asker) -> io::Result<()> {
     let mut socket = StatusSocket::listen(socket)?;
+    let counted = Arc::new(policies::Counters::default());
     tokio::spawn(async move {
         loop {
             let question = socket.next().await;
-            let agent = agent.clone();
+            let (agent, counted) = (agent.clone(), Arc::clone(&counted));
             tokio::spawn(async move {
-                let answer = answer(question.request.clone(), &agent).await;
+                let answer = answer(question.request.clone(), (&agent, &counted)).await;
                 question.answer(answer.unwrap_or_else(|why| StatusAnswer::Failed { why }));
             });
         }
@@ -40,9 +42,12 @@ pub fn serve(socket: &Path, agent: Asker) -> io::Result<()> {
     Ok(())
 }
 
-async fn answer(request: StatusRequest, agent: &Asker) -> Result<StatusAnswer, String> {
+async fn answer(
+    request: StatusRequest,
+    (agent, counted): (&Asker, &policies::Counters),
+) -> Result<StatusAnswer, String> {
     if let StatusRequest::Policy(request) = request {
-        return policies::answer(request, agent).await.map(StatusAnswer::Policy);
+        return policies::answer(request, (agent, counted)).await.map(StatusAnswer::Policy);
     }
     let speaker = agent.ask(|view| view.speaker()).await.map_err(|error| error.to_string())?;
     let wanted = "there is no BGP speaker yet: `cordctl status` says what is waited for";

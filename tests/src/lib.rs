@@ -28,6 +28,7 @@ pub mod kube;
 pub mod manifests;
 pub mod probe;
 pub mod process;
+pub mod status;
 pub mod topology;
 pub mod vm;
 pub mod wire;

@@ -9,6 +9,7 @@ use corduroy_tests::wait_for;
 use super::language::{Do, Trial, manifest};
 use super::matrix::Matrix;
 use super::scene::Scene;
+use super::trace;
 
 /// How long a change may take on a machine that is busy. After a failure the other cases are tried too.
 const SOON: Duration = Duration::from_secs(25);
@@ -61,14 +62,16 @@ impl Ground {
         Self { scene, kubectl, cluster }
     }
 
-    /// Waits until a table is true, and looks once more: it must stay so.
+    /// Waits until a table is true, and looks once more: it must stay so. What agents say of it must be the same.
     ///
     /// # Errors
     /// What is not as it says.
     pub(super) fn becomes(&self, table: &str) -> Result<(), String> {
         let matrix = Matrix::of(&self.scene, table);
         wait_for(SOON, || matrix.check(GLANCE)).map_err(|why| format!("it does not become so: {why}"))?;
-        matrix.check(PATIENCE).map_err(|why| format!("it does not stay so: {why}"))
+        matrix.check(PATIENCE).map_err(|why| format!("it does not stay so: {why}"))?;
+        let traces = wait_for(SOON, || trace::ask(&self.cluster, &matrix))?;
+        trace::agree(&traces)
     }
 
     /// Is a table true now?

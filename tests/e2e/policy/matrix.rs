@@ -15,6 +15,8 @@
 //! leaves open what a pod may send to its own node: that is asked only where a line says `own` on its right.
 //!
 //! Besides, every pod asks the Service before x/a, and gets there whenever it gets to x/a itself.
+//!
+//! `cordctl policy trace` must say the same of everything that is asked ([`super::trace`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,6 +43,23 @@ pub(super) struct Matrix<'a> {
     scene: &'a Scene,
     /// By sender, receiver and way; `None`: not asked.
     cells: Vec<Option<bool>>,
+}
+
+/// Something that somebody asks somebody.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe<'a> {
+    pub(super) from: &'a Party,
+    pub(super) to: &'a Party,
+    pub(super) over: Transport,
+    /// 0: IPv4, 1: IPv6.
+    pub(super) family: usize,
+    pub(super) allowed: bool,
+}
+
+impl std::fmt::Display for Probe<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} -> {} {}", self.from.name, self.to.name, show(self.over, self.family))
+    }
 }
 
 /// A way: number `n` of [`WAYS`].
@@ -108,38 +127,40 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// What is asked, but for what goes by the Service.
+    pub(super) fn probes(&self) -> impl Iterator<Item = Probe<'a>> + use<'a, '_> {
+        let parties = &self.scene.parties;
+        let pairs = parties.iter().flat_map(move |from| parties.iter().map(move |to| (from, to)));
+        self.cells.chunks(WAYS).zip(pairs).flat_map(|(cells, (from, to))| {
+            cells.iter().enumerate().filter_map(move |(n, cell)| {
+                let (over, family) = way(n);
+                cell.map(|allowed| Probe { from, to, over, family, allowed })
+            })
+        })
+    }
+
     /// Asks everybody everything at once.
     ///
     /// # Errors
     /// What is not as the table says: whom, over what, and what came instead.
     pub(super) fn check(&self, patience: Duration) -> Result<(), String> {
         let mut asked = Vec::new();
-        let count = self.scene.parties.len();
-        let service = self.scene.parties.iter().position(|party| party.name == "x/a").unwrap();
-        for (f, from) in self.scene.parties.iter().enumerate() {
+        for probe in self.probes() {
+            let Probe { from, to, over, family, allowed } = probe;
             let question =
-                |target, over, awaited| Question { netns: from.netns.clone(), target, over, awaited };
-            for (t, to) in self.scene.parties.iter().enumerate() {
-                for n in 0..WAYS {
-                    let Some(expected) = self.cells[(f * count + t) * WAYS + n] else { continue };
-                    let (over, family) = way(n);
-                    let answer = if over == Transport::Ping { "" } else { &to.name };
-                    let title = (from.name.clone(), to.name.clone());
-                    asked.push((title, n, answer, question(to.addresses[family], over, expected)));
-                }
-            }
-            for family in (0..2).filter(|_| from.kind == Kind::Pod) {
-                let n = family * OVER.len();
-                let Some(expected) = self.cells[(f * count + service) * WAYS + n] else { continue };
-                let title = (from.name.clone(), "the Service before x/a".to_owned());
-                let target = self.scene.service[family];
-                asked.push((title, n, "x/a", question(target, way(n).0, expected)));
+                |target, over| Question { netns: from.netns.clone(), target, over, awaited: allowed };
+            let answer = if over == Transport::Ping { "" } else { &to.name };
+            let pair = |to: &str| (from.name.clone(), to.to_owned());
+            asked.push((pair(&to.name), probe, answer, question(to.addresses[family], over)));
+            if to.name == "x/a" && from.kind == Kind::Pod && over == OVER[0] {
+                let service = question(self.scene.service[family], over);
+                asked.push((pair("the Service before x/a"), probe, "x/a", service));
             }
         }
         let questions: Vec<_> = asked.iter().map(|(.., question)| question.clone()).collect();
         let answers = sweep(&questions, patience);
         let mut wrong: BTreeMap<_, Vec<String>> = BTreeMap::new();
-        for ((title, n, name, question), answer) in asked.iter().zip(answers) {
+        for ((pair, probe, name, question), answer) in asked.iter().zip(answers) {
             let is = match &answer {
                 Answer::From(who) if question.awaited && who == name => continue,
                 Answer::Silence if !question.awaited => continue,
@@ -148,7 +169,7 @@ impl<'a> Matrix<'a> {
                 Answer::Silence => "is silent, and is allowed".to_owned(),
                 Answer::Refused(why) => format!("was refused ({why}), which is neither allowed nor silence"),
             };
-            wrong.entry((title, is)).or_default().push(show(*n));
+            wrong.entry((pair, is)).or_default().push(show(probe.over, probe.family));
         }
         if wrong.is_empty() {
             return Ok(());
@@ -160,8 +181,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-fn show(n: usize) -> String {
-    let (over, family) = way(n);
+fn show(over: Transport, family: usize) -> String {
     let family = ["v4", "v6"][family];
     match over {
         Transport::Tcp(port) => format!("tcp/{port}.{family}"),

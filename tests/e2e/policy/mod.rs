@@ -4,6 +4,7 @@
 //! ```text
 //! scene     who is there        language  policies and cases, written short
 //! matrix    who reaches whom    ground     a cluster on which cases are tried
+//! trace     what agents say who reaches whom
 //!
 //! peers, ports, blocks, change  NetworkPolicy of Kubernetes
 //! cluster                       ClusterNetworkPolicy
@@ -26,6 +27,7 @@ mod ports;
 mod safety;
 mod scene;
 mod tiers;
+mod trace;
 mod traffic;
 
 use ground::Ground;

@@ -9,7 +9,7 @@ use corduroy_tests::probe::{Answer, Ping, Question, Transport, sweep};
 
 use super::ground::Ground;
 use super::scene;
-use super::traffic::Talk;
+use super::traffic;
 
 const PACE: Duration = Duration::from_millis(10);
 /// Often enough to hit the moment between a pod's network and its policy.
@@ -125,7 +125,7 @@ fn while_the_agent_is_dead_its_last_program_stays_and_a_new_one_cuts_nothing_and
     ground.apply(policies);
     ground.becomes(TABLE).unwrap();
     let talks =
-        [("v/b", "x/a"), ("v/a", "x/a"), ("z/a", "v/a")].map(|(from, to)| Talk::start(&ground, from, to));
+        [("v/b", "x/a"), ("v/a", "x/a"), ("z/a", "v/a")].map(|(from, to)| traffic::start(&ground, from, to));
     let forbidden = [("x/b", "x/a"), ("z/a", "x/c"), ("z/b", "z/c"), ("out", "x/a")];
     let forbidden = forbidden.map(|(from, to)| {
         let (from, to) = (ground.scene.party(from), ground.scene.party(to));

@@ -1,74 +1,27 @@
 //! Connections that live while policies change, and connections by the ports of nodes.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use corduroy_tests::eventually;
-use corduroy_tests::probe::{Answer, Ping, Question, Stream, Transport, sweep};
+use corduroy_tests::probe::{Answer, Question, Talk, Transport, sweep};
 
 use super::ground::Ground;
 use super::scene::NODE_PORTS;
 
-const PACE: Duration = Duration::from_millis(10);
 /// For one packet to come back on a machine that is busy.
 const BACK: Duration = Duration::from_secs(30);
 /// How often policies change beside connections that they allow.
 const CHANGES: usize = 6;
 
-/// What runs between two parties all the time, in both families: connections, flows of datagrams, pings.
-pub(super) struct Talk {
-    title: String,
-    streams: Vec<Stream>,
-    flows: Vec<Ping>,
-}
-
-impl Talk {
-    #[track_caller]
-    pub(super) fn start(ground: &Ground, from: &str, to: &str) -> Self {
-        static PORT: AtomicU16 = AtomicU16::new(7100);
-        let (from, to) = (ground.scene.party(from), ground.scene.party(to));
-        let (mut streams, mut flows) = (Vec::new(), Vec::new());
-        for address in to.addresses {
-            let port = PORT.fetch_add(1, Ordering::Relaxed);
-            streams.push(Stream::open(&from.netns, &to.netns, SocketAddr::new(address, port)));
-            flows.push(Ping::datagrams(&from.netns, &from.name, SocketAddr::new(address, 80), PACE));
-            flows.push(Ping::start_in(&from.netns, &from.name, &address.to_string(), PACE));
-        }
-        Self { title: format!("{} -> {}", from.name, to.name), streams, flows }
-    }
-
-    /// Nothing was lost up to now, and it still flows.
-    #[track_caller]
-    pub(super) fn goes_on(&self, through: &str) {
-        for flow in &self.flows {
-            flow.report(BACK).expect_no_loss(&format!("{}, {through}", self.title));
-        }
-        self.streams.iter().for_each(|stream| stream.marker(BACK));
-    }
-
-    fn back(&self) -> (Vec<u32>, Vec<Option<u32>>) {
-        (self.streams.iter().map(Stream::back).collect(), self.flows.iter().map(Ping::answered).collect())
-    }
-
-    /// Nothing comes back any more, while `clock` goes on.
-    #[track_caller]
-    fn is_cut(&self, clock: &Self) {
-        eventually(BACK, || {
-            let before = self.back();
-            for _ in 0..10 {
-                clock.streams.iter().for_each(|stream| stream.marker(BACK));
-            }
-            match self.back() {
-                now if now == before => Ok(()),
-                now => Err(format!("{} goes on: {before:?}, then {now:?}", self.title)),
-            }
-        });
-    }
+/// What runs between two parties all the time.
+#[track_caller]
+pub(super) fn start(ground: &Ground, from: &str, to: &str) -> Talk {
+    let (from, to) = (ground.scene.party(from), ground.scene.party(to));
+    Talk::start(&format!("{} -> {}", from.name, to.name), &from.netns, &to.netns, to.addresses)
 }
 
 fn talk(ground: &Ground, pairs: &[(&str, &str)]) -> Vec<Talk> {
-    let talks: Vec<_> = pairs.iter().map(|(from, to)| Talk::start(ground, from, to)).collect();
+    let talks: Vec<_> = pairs.iter().map(|(from, to)| start(ground, from, to)).collect();
     talks.iter().for_each(|talk| talk.goes_on("the beginning"));
     talks
 }

@@ -10,4 +10,5 @@ mod harness;
 mod install;
 mod interop;
 mod ipip;
+mod policy;
 mod reflector;

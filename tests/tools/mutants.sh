@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../.."
 root=$PWD
 scratch=${CARGO_TARGET_DIR:-$root/target}/mutants
 export CARGO_TARGET_DIR=$scratch/target RUST_BACKTRACE=0
-unset CORDUROY_BIN_DIR CORDUROY_INTEROP_NOTES
+unset CORDUROY_BIN_DIR CORDUROY_STATIC_DIR CORDUROY_INTEROP_NOTES
 log=$scratch/log
 mkdir -p "$scratch"
 exec 9>"$scratch/lock"

@@ -173,8 +173,7 @@ impl Agent {
             self.sessions.next_timeout(),
             self.wiring.next_timeout(),
             self.course.reading.next_timeout(),
-            self.course.policies_wait_until,
-            self.course.pace.next_timeout(),
+            self.course.policing.next_timeout(),
             self.course.sweep.next_timeout(),
         ];
         times.into_iter().flatten().min()

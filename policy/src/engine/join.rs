@@ -171,27 +171,33 @@ impl Engine {
     }
 
     fn programs_of(&mut self, key: &EndpointKey) -> Programs {
+        let selecting = self.kept_for(key);
+        let places = Stage::of(key.class).iter().flat_map(|stage| Direction::ALL.map(|way| (*stage, way)));
+        let tiers =
+            places.map(|(stage, way)| ((stage, way), self.tiers_of(&selecting, key.class, (stage, way))));
+        let tiers: Vec<((Stage, Direction), Vec<TierPart>)> =
+            tiers.filter(|(_, it)| !it.is_empty()).collect();
         let mut programs = Programs::new();
-        for stage in Stage::ALL {
-            for direction in Direction::ALL {
-                let tiers = self.tiers_of(key, stage, direction);
-                if tiers.is_empty() {
-                    continue;
-                }
-                let usage = match (key.class, stage) {
-                    (_, Stage::Untracked) => Use::Untracked,
-                    (_, Stage::Forward) => Use::Forward,
-                    (Class::HostEndpoint, _) => Use::Host,
-                    _ => Use::Pod,
-                };
-                let policies = &self.policies;
-                let rules = |id: &PolicyId, direction| policies.get(id)?.active.as_ref()?.lines(direction);
-                let at = At { direction, usage };
-                let name = self.chains.acquire(at, tiers, &rules, &mut self.dirty);
-                programs.insert((stage, direction), name);
-            }
+        for ((stage, direction), tiers) in tiers {
+            let usage = match (key.class, stage) {
+                (_, Stage::Untracked) => Use::Untracked,
+                (_, Stage::Forward) => Use::Forward,
+                (Class::HostEndpoint, _) => Use::Host,
+                _ => Use::Pod,
+            };
+            let policies = &self.policies;
+            let rules = |id: &PolicyId, direction| policies.get(id)?.active.as_ref()?.lines(direction);
+            let at = At { direction, usage };
+            let name = self.chains.acquire(at, tiers, &rules, &mut self.dirty);
+            programs.insert((stage, direction), name);
         }
         programs
+    }
+
+    /// The policies that select an endpoint of this node, by name.
+    fn kept_for(&self, key: &EndpointKey) -> Vec<&Kept> {
+        let selecting = self.world.get(key).into_iter().flat_map(|stored| &stored.policies);
+        selecting.filter_map(|id| self.policies.get(id)).collect()
     }
 
     /// The tiers that have a word in it, in order, as far as a packet can come, each with those of its policies that
@@ -202,31 +208,37 @@ impl Engine {
         stage: Stage,
         direction: Direction,
     ) -> Vec<(String, Vec<PolicyId>)> {
-        let tiers = self.tiers_of(key, stage, direction);
+        let tiers = self.tiers_of(&self.kept_for(key), key.class, (stage, direction));
         tiers.into_iter().map(|TierPart { name, policies, .. }| (name, policies)).collect()
     }
 
-    /// The tiers that have a word in it, in order, as far as a packet can come.
-    fn tiers_of(&self, key: &EndpointKey, stage: Stage, direction: Direction) -> Vec<TierPart> {
-        let Some(stored) = self.world.get(key) else { return Vec::new() };
-        type Asked<'a> = BTreeSet<(Order, &'a PolicyId)>;
-        let mut tiers: BTreeMap<(Order, &str), (Tier, Asked<'_>)> = BTreeMap::new();
-        let kept = stored.policies.iter().filter_map(|id| self.policies.get(id));
-        for Kept { policy, .. } in kept {
-            if policy.rules(direction).is_none() || !stage.hears(policy.reach, stored.class(), direction) {
+    /// The tiers that have a word in it, in order, as far as a packet can come: of these policies, given by name.
+    fn tiers_of(
+        &self,
+        selecting: &[&Kept],
+        class: Class,
+        (stage, direction): (Stage, Direction),
+    ) -> Vec<TierPart> {
+        let mut tiers: BTreeMap<(Order, &str), (Tier, Vec<&Kept>)> = BTreeMap::new();
+        for kept in selecting {
+            let policy = &kept.policy;
+            if policy.rules(direction).is_none() || !stage.hears(policy.reach, class, direction) {
                 continue;
             }
             let name = policy.tier.as_str();
             let tier = self.tiers.get(name).cloned().unwrap_or_else(|| Tier::given(name));
-            let of = tiers.entry((tier.order, name)).or_insert_with(|| (tier, BTreeSet::new()));
-            of.1.insert((policy.order, &policy.id));
+            let of = tiers.entry((tier.order, name)).or_insert_with(|| (tier, Vec::new()));
+            of.1.push(kept);
         }
         let mut parts = Vec::new();
-        for ((_, name), (tier, policies)) in tiers {
+        for ((_, name), (tier, mut kept)) in tiers {
             let default_action = if stage.is_early() { DefaultAction::Pass } else { tier.default_action };
-            let policies: Vec<PolicyId> = policies.into_iter().map(|(_, id)| id.clone()).collect();
-            let passes = |id| self.lines(id, direction).is_some_and(chains::passes);
-            let last = default_action == DefaultAction::Deny && !policies.iter().any(passes);
+            // Those of one order stay sorted by name.
+            kept.sort_by_key(|kept| kept.policy.order);
+            let active = kept.iter().filter_map(|kept| kept.active.as_ref());
+            let passes = active.filter_map(|active| active.lines(direction)).any(chains::passes);
+            let policies = kept.iter().map(|kept| kept.policy.id.clone()).collect();
+            let last = default_action == DefaultAction::Deny && !passes;
             parts.push(TierPart { name: name.to_owned(), default_action, policies });
             if last {
                 break;

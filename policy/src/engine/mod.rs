@@ -66,6 +66,11 @@ impl Stage {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Own, Self::Forward, Self::Untracked, Self::PreDnat];
 
+    /// Those that there are for endpoints of a class.
+    fn of(class: Class) -> &'static [Self] {
+        if class == Class::HostEndpoint { &Self::ALL } else { &[Self::Own] }
+    }
+
     /// Does a policy of such a reach speak here?
     fn hears(self, reach: Reach, class: Class, direction: Direction) -> bool {
         match self {
@@ -208,7 +213,7 @@ impl Engine {
     pub fn put_policy(&mut self, policy: Policy) {
         let (id, subject) = (policy.id.clone(), policy.subject.clone());
         let is = |key: &&EndpointKey| {
-            self.world.get(*key).is_some_and(|endpoint| self.world.is(endpoint, &subject))
+            self.world.get(key).is_some_and(|endpoint| self.world.is(endpoint, &subject))
         };
         let locals: BTreeSet<EndpointKey> = self.locals.iter().filter(is).cloned().collect();
         self.forget_subject(&id);

@@ -328,13 +328,6 @@ impl World {
     }
 }
 
-impl Stored {
-    /// Its class.
-    pub(super) fn class(&self) -> Class {
-        self.key.class
-    }
-}
-
 impl Namespace {
     fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.members.is_empty() && self.accounts.is_empty()

@@ -41,7 +41,7 @@ pub fn run(sizes: &str) -> Result<(), String> {
     let sizes = Sizes::parse(sizes)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|e| e.to_string())?.block_on(async {
-        let mut node = Node::start(sizes)?;
+        let mut node = Measured::start(sizes)?;
         println!("{}", node.measure(sizes).await?);
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).map_err(|e| e.to_string())?;
@@ -52,7 +52,7 @@ pub fn run(sizes: &str) -> Result<(), String> {
 /// What happens, and when it was handed in.
 type Said = (Event, Instant);
 
-struct Node {
+struct Measured {
     agent: Agent,
     kernel: KernelThread,
     churn: Option<Churn>,
@@ -68,7 +68,7 @@ struct Node {
     refused: Option<String>,
 }
 
-impl Node {
+impl Measured {
     fn start(sizes: Sizes) -> Result<Self, String> {
         let owner = Owner { node: NODE.to_owned(), uid: UID.to_owned(), first_epoch: 7 };
         let (endpoints, _) = Endpoints::new(owner, endpoints::Settings::default(), b"", "boot");
@@ -205,7 +205,7 @@ impl Node {
         let inputs = tokio::select! {
             Some(first) = self.said.1.recv() => vec![self.hear(first)],
             inputs = self.kernel.next() => inputs,
-            () = sleep_until(due) => vec![Input::Timeout],
+            () = reached(due) => vec![Input::Timeout],
         };
         for input in inputs {
             if let Input::Applied(results) = &input {
@@ -301,10 +301,12 @@ fn elements(op: &Op) -> Vec<Value> {
     told.filter(|change| change[2].as_array().is_some_and(|keys| !keys.is_empty())).collect()
 }
 
-async fn sleep_until(at: Option<Time>) {
+/// Time has come to this; never, if there is none.
+async fn reached(at: Option<Time>) {
+    let never = std::future::pending::<()>();
     match at {
-        Some(at) => tokio::time::sleep(at.since(now())).await,
-        None => std::future::pending().await,
+        Some(at) => drop(tokio::time::timeout(at.since(now()), never).await),
+        None => never.await,
     }
 }
 

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use corduroy_bgp::Time;
-
-use super::policing::Pace;
+use super::policing;
 use super::reading::Reading;
 use super::sweep::Sweep;
 use super::unwritten::Unwritten;
@@ -27,9 +25,7 @@ pub(super) struct Course {
     pub(super) hops: BTreeSet<IpAddr>,
     pub(super) noted: BTreeSet<String>,
     pub(super) unwritten: Unwritten,
-    /// When policies that wait for what they ask about others are in force without it.
-    pub(super) policies_wait_until: Option<Time>,
-    pub(super) pace: Pace,
+    pub(super) policing: policing::Times,
     pub(super) drops: Drops,
     pub(super) sweep: Sweep,
 }

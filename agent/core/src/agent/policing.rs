@@ -27,19 +27,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two generations, at least.
 const PACE: Duration = Duration::from_millis(100);
 
-/// When generations begin.
+/// What happens at which time.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
-    /// Not before this.
+pub(super) struct Times {
+    /// No generation begins before this.
     not_before: Time,
     /// Something may be denied by now, and those who had it are to be judged again then.
     due: Option<Time>,
+    /// Policies that wait for what they ask about others are in force without it then.
+    wait_until: Option<Time>,
 }
 
-impl Pace {
+impl Times {
     /// When time matters.
     pub(super) fn next_timeout(&self) -> Option<Time> {
-        self.due
+        self.due.into_iter().chain(self.wait_until).min()
     }
 }
 
@@ -50,12 +52,12 @@ pub(super) fn settle(agent: &mut Agent, now: Time) {
     for dirty in &changes.dirty {
         mark(agent, dirty);
     }
-    let pace = &mut agent.course.pace;
+    let times = &mut agent.course.policing;
     if changes.may_deny {
-        pace.due.get_or_insert(pace.not_before.max(now));
+        times.due.get_or_insert(times.not_before.max(now));
     }
-    if pace.due.take_if(|due| *due <= now).is_some() {
-        pace.not_before = now + PACE;
+    if times.due.take_if(|due| *due <= now).is_some() {
+        times.not_before = now + PACE;
         agent.known.policies.begin_generation();
         for chain in JUDGED {
             agent.reconciler.mark(&agent.known, Key::NftChain(chain.into()));
@@ -72,10 +74,10 @@ fn wake(agent: &mut Agent, now: Time) {
         agent.known.policies.begin_to_wait();
     }
     if !agent.known.policies.is_waiting() {
-        agent.course.policies_wait_until = None;
+        agent.course.policing.wait_until = None;
         return;
     }
-    let until = *agent.course.policies_wait_until.get_or_insert(now + PATIENCE);
+    let until = *agent.course.policing.wait_until.get_or_insert(now + PATIENCE);
     agent.known.wake_policies(now >= until);
 }
 

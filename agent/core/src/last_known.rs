@@ -62,7 +62,10 @@ impl LastKnown {
             out.push(Event::Unavailable { kind, why: why.to_owned() });
             let is_known = match kind {
                 Kind::RemotePod => self.formerly == Scope::Nothing,
-                kind if ASKED_FOR.contains(&kind) => !self.unconfirmed.iter().any(|key| key.kind == kind),
+                kind if ASKED_FOR.contains(&kind) => {
+                    let formerly = self.unconfirmed.iter().any(|key| key.kind == kind);
+                    self.settled.contains(&kind) || (self.live.contains(&kind) && !formerly)
+                }
                 kind => self.live.contains(&kind),
             };
             if self.is_first || is_known {

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use corduroy_api::Asked;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 use crate::Running;
 use crate::object::{Collection, Object};
@@ -18,7 +20,34 @@ use crate::shelf::Known;
 /// So many namespaces are watched each for itself; with more, one watch over all costs the server less.
 const MOST: usize = 16;
 /// Other watches are begun at most so often: policies come in bursts.
-pub(crate) const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What is asked for, told at most so often.
+pub(crate) struct Asking {
+    asked: watch::Receiver<Asked>,
+    changed: bool,
+    again: Instant,
+}
+
+impl Asking {
+    /// What was asked before is new here.
+    pub(crate) fn new(asked: watch::Receiver<Asked>) -> Self {
+        Self { asked, changed: true, again: Instant::now() }
+    }
+
+    /// What is asked for, once it is something else. Safe to drop and call again.
+    pub(crate) async fn next(&mut self) -> Asked {
+        if !self.changed && self.asked.changed().await.is_err() {
+            // The sender lives as long as the datastore.
+            return std::future::pending().await;
+        }
+        self.changed = true;
+        sleep_until(self.again).await;
+        self.changed = false;
+        self.again = Instant::now() + PAUSE;
+        self.asked.borrow_and_update().clone()
+    }
+}
 
 /// A part with a watch of its own: a namespace, or `None` for all.
 pub(crate) type Part = Option<String>;

@@ -20,10 +20,9 @@ use corduroy_api::{Asked, Event, Key, Kind, Pod, Rejection, Resource, Scope};
 use corduroy_datastore::Hub;
 use serde::Deserialize;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
 
 use crate::object::{self, About, Collection, Object, Readable};
-use crate::parts::{PAUSE, Part, Parts, parts};
+use crate::parts::{Asking, Part, Parts, parts};
 use crate::reflect::Change;
 use crate::server::Server;
 use crate::shelf::{Known, Shelf};
@@ -123,25 +122,17 @@ pub(crate) async fn follow(
     server: Server,
     whose: object::Scope,
     hub: Arc<Hub>,
-    mut asked: watch::Receiver<Asked>,
+    asked: watch::Receiver<Asked>,
 ) {
     let collection = Collection::of(Kind::RemotePod, &whose);
     let (parts, shelves, held) = (Parts::new(server), BTreeMap::new(), Scope::Nothing);
     let mut pods = Others { parts, collection, hub, shelves, held };
     pods.hub.say(Event::Covered(Scope::Nothing));
     pods.tell();
-    // What was asked before this began is new here.
-    let (mut changed, mut again) = (true, Instant::now());
+    let mut asking = Asking::new(asked);
     loop {
         tokio::select! {
-            // The sender lives as long as the datastore.
-            Ok(()) = asked.changed() => changed = true,
-            () = sleep_until(again), if changed => {
-                changed = false;
-                again = Instant::now() + PAUSE;
-                let scope = asked.borrow_and_update().pods.clone();
-                pods.ask(&scope);
-            }
+            asked = asking.next() => pods.ask(&asked.pods),
             (part, change) = pods.parts.heard() => pods.take(&part, change),
         }
     }

@@ -20,10 +20,9 @@ use corduroy_api::{Asked, Event, Kind, Rejection, Resource, ServiceEndpoints};
 use corduroy_datastore::Hub;
 use serde::Deserialize;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
 
 use crate::object::{About, Collection, Object, Readable, Scope};
-use crate::parts::{PAUSE, Part, Parts, parts};
+use crate::parts::{Asking, Part, Parts, parts};
 use crate::reflect::Change;
 use crate::server::Server;
 use crate::services::{SERVICE_NAME, selector};
@@ -105,22 +104,14 @@ fn join<'a>(service: &str, parts: impl Iterator<Item = &'a ServiceEndpoints>) ->
 }
 
 /// Keeps the hub of the kind ServiceEndpoints true until it is dropped.
-pub(crate) async fn follow(server: Server, hub: Arc<Hub>, mut asked: watch::Receiver<Asked>) {
+pub(crate) async fn follow(server: Server, hub: Arc<Hub>, asked: watch::Receiver<Asked>) {
     let (parts, services, slices) = (Parts::new(server), BTreeSet::new(), BTreeMap::new());
     let mut known = Services { parts, hub, services, slices };
     known.tell_how_well();
-    // What was asked before this began is new here.
-    let (mut changed, mut again) = (true, Instant::now());
+    let mut asking = Asking::new(asked);
     loop {
         tokio::select! {
-            // The sender lives as long as the datastore.
-            Ok(()) = asked.changed() => changed = true,
-            () = sleep_until(again), if changed => {
-                changed = false;
-                again = Instant::now() + PAUSE;
-                let services = asked.borrow_and_update().services.clone();
-                known.ask(services);
-            }
+            asked = asking.next() => known.ask(asked.services),
             (part, change) = known.parts.heard() => known.take(&part, change),
         }
     }

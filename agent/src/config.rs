@@ -413,15 +413,20 @@ fn check_bgp(bgp: &BgpFile, report: &mut Report) -> (Vec<IpAddr>, peering::Optio
 fn protected(all: &[String], report: &mut Report) -> Vec<IpNetwork> {
     let allowed = "a prefix, as in 10.96.0.0/12";
     report.within("protected", |r| {
-        let one = |(i, text): (usize, &String)| match text.parse::<IpNetwork>() {
-            Ok(net) if net.ip() == net.network() => Some(net),
-            _ => {
+        let one = |(i, text): (usize, &String)| {
+            let net = prefix(text);
+            if net.is_none() {
                 r.within(i, |r| r.refuse(quoted(text), allowed));
-                None
             }
+            net
         };
         all.iter().enumerate().filter_map(one).collect()
     })
+}
+
+/// A network without bits behind its length.
+fn prefix(text: &str) -> Option<IpNetwork> {
+    text.parse::<IpNetwork>().ok().filter(|net| net.ip() == net.network())
 }
 
 fn check_log(raw: Option<&String>, report: &mut Report) -> String {

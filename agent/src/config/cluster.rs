@@ -8,7 +8,7 @@ use corduroy_api::raw::raw;
 use corduroy_api::{Report, quoted};
 use ipnetwork::IpNetwork;
 
-use super::absolute;
+use super::{absolute, prefix};
 use crate::caretaker::Duties;
 
 /// The API server of a Kubernetes cluster, and what the cluster as a whole needs.
@@ -71,11 +71,8 @@ fn default_pools(raw: Option<&[String]>, report: &mut Report) -> Option<Vec<IpNe
     report.within("defaultPools", |r| {
         let mut pools: Vec<IpNetwork> = Vec::new();
         for (i, text) in raw?.iter().enumerate() {
-            match text.parse::<IpNetwork>() {
-                Ok(net)
-                    if net.ip() == net.network()
-                        && !pools.iter().any(|other| other.is_ipv4() == net.is_ipv4()) =>
-                {
+            match prefix(text) {
+                Some(net) if !pools.iter().any(|other| other.is_ipv4() == net.is_ipv4()) => {
                     pools.push(net);
                 }
                 _ => r.within(i, |r| r.refuse(quoted(text), allowed)),

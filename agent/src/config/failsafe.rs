@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use corduroy_agent_core::convert;
 use corduroy_agent_core::desired::hosts::{Failsafe, FailsafePort};
+use corduroy_api::Report;
 use corduroy_api::raw::raw;
-use corduroy_api::{Report, quoted};
 use corduroy_kernel::nft::L4;
-use ipnetwork::IpNetwork;
+
+use super::prefix;
 
 raw! {
     /// `policy:`.
@@ -50,31 +51,19 @@ fn ports(all: &[PortFile], report: &mut Report) -> BTreeSet<FailsafePort> {
 }
 
 fn port(one: &PortFile, report: &mut Report) -> Option<FailsafePort> {
-    let l4 = match &one.protocol {
-        None => {
-            report.missing("protocol", "TCP or UDP");
-            None
-        }
-        raw => report.parsed("protocol", raw.as_ref(), "TCP or UDP", |text| match text {
-            "TCP" | "tcp" => Some(L4::Tcp),
-            "UDP" | "udp" => Some(L4::Udp),
-            _ => None,
-        }),
-    };
+    if one.protocol.is_none() {
+        report.missing("protocol", "TCP or UDP");
+    }
+    let l4 = report.parsed("protocol", one.protocol.as_ref(), "TCP or UDP", |text| match text {
+        "TCP" | "tcp" => Some(L4::Tcp),
+        "UDP" | "udp" => Some(L4::Udp),
+        _ => None,
+    });
     if one.port.is_none() {
         report.missing("port", "a whole number from 1 to 65535");
     }
     let port = report.ranged("port", one.port, 1..=65_535);
-    let net = one.net.as_ref().map(|text| {
-        let net = text.parse::<IpNetwork>().ok().filter(|net| net.ip() == net.network());
-        if net.is_none() {
-            report.refuse_field("net", quoted(text), "a prefix, as in 10.0.0.0/8; without it all are meant");
-        }
-        net
-    });
-    let net = match net {
-        None => None,
-        Some(net) => Some(convert::from_network(net?)),
-    };
+    let allowed = "a prefix, as in 10.0.0.0/8; without it all are meant";
+    let net = report.parsed("net", one.net.as_ref(), allowed, prefix).map(convert::from_network);
     Some(FailsafePort { l4: l4?, port: port?, net })
 }

@@ -128,7 +128,7 @@ fn judge(engine: &Engine, packet: &Packet, key: &EndpointKey, direction: Directi
 
 /// Policies without a rule have no chain that would be asked, but they are why a tier has a word in it.
 fn complete(engine: &Engine, (key, direction): (&EndpointKey, Direction), steps: &mut [Step]) {
-    let tiers = engine.selecting(key, Stage::Own, direction);
+    let tiers = engine.selecting(key, direction);
     for step in steps.iter_mut().filter(|step| matches!(step.said, Said::Default(_))) {
         if let Some((_, policies)) = tiers.iter().find(|(tier, _)| *tier == step.tier) {
             step.policies.clone_from(policies);

@@ -37,7 +37,11 @@ use crate::nodes::Nodes;
 use crate::pods::Pods;
 
 /// Bits of a connection's mark in which it is noted what became of it. Others' bits are let alone.
-pub const MARK: u32 = 0xffff_0000;
+pub const MARK: u32 = 0x7fff_0000;
+
+/// Bit of a connection's mark: a policy let it in before its destination was translated, and what the host gets of it
+/// is not judged by the host's other policies.
+pub const LET_IN: u32 = 0x8000_0000;
 
 /// By which program a connection was let pass: a number from 1, never one that the program before had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +49,7 @@ pub struct Generation(u16);
 
 impl Generation {
     const FIRST: u16 = 1;
-    const LAST: u16 = u16::MAX - 1;
+    const LAST: u16 = 0x7ffe;
 
     /// The mark of a connection that was denied.
     pub const DENIED: u32 = MARK;

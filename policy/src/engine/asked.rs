@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use corduroy_api::{Asked, Scope};
 
-use super::{EndpointKey, Engine, compile};
+use super::{Engine, compile};
 use crate::normal::{Members, Place, Policy, Who};
 
 /// What the policies in force here ask of pods elsewhere, of service accounts and of services.
@@ -19,11 +19,7 @@ pub(super) fn asked(engine: &Engine) -> Asked {
 
 /// Which pods elsewhere and services have to be known for a policy to be in force here; none, if it selects nobody.
 pub(super) fn asked_by(engine: &Engine, policy: &Policy) -> Asked {
-    let is = |key: &EndpointKey| {
-        let endpoint = engine.world.get(key);
-        endpoint.is_some_and(|endpoint| engine.world.is(endpoint, &policy.subject))
-    };
-    if !engine.locals.iter().any(is) {
+    if engine.selected_by(&policy.subject).next().is_none() {
         return Asked::default();
     }
     let pods = pods_of(engine, compile::whos(policy).iter());

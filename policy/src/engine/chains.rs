@@ -26,6 +26,9 @@ use crate::normal::{Action, Direction, PolicyId};
 pub const TO_PODS: &str = "to-pods";
 /// Where a packet goes on that nobody denied. It is the caller's, and accepts.
 pub const PASSED: &str = "passed";
+/// Where a packet goes on that a policy lets in before its destination is translated. It is the caller's, and there as
+/// long as there are endpoints of hosts.
+pub const LET_IN: &str = "let-in";
 /// Where a packet ends that is denied. It is the caller's, and drops.
 pub const DENIED: &str = "denied";
 
@@ -40,6 +43,8 @@ pub(super) enum Use {
     Forward,
     /// Before connections are tracked: it is accepted, and not tracked.
     Untracked,
+    /// Before destinations are translated: the host's policies behind that are not asked.
+    PreDnat,
 }
 
 /// A tier as an endpoint meets it.
@@ -117,15 +122,14 @@ impl Chains {
     pub(super) fn acquire(
         &mut self,
         at: At,
-        tiers: Vec<TierPart>,
+        tiers: &[TierPart],
         rules: Rules<'_>,
         dirty: &mut BTreeSet<Dirty>,
     ) -> Name {
-        let same = Same::Program(at, tiers);
+        let same = Same::Program(at, tiers.to_vec());
         if let Some(name) = self.again(&same) {
             return name;
         }
-        let Same::Program(_, tiers) = &same else { return DENIED.into() };
         let below: Vec<Name> = tiers.iter().map(|tier| self.tier(at, tier, rules, dirty)).collect();
         let may_pass = |tier: &TierPart| {
             let lines = |id| rules(id, at.direction).unwrap_or_default();
@@ -256,6 +260,7 @@ fn policy_name(at: At, id: &PolicyId, segment: usize) -> Name {
         Use::Host => "/host",
         Use::Forward => "/forward",
         Use::Untracked => "/raw",
+        Use::PreDnat => "/prednat",
     };
     let piece = if segment == 0 { String::new() } else { format!("/{segment}") };
     names::readable(&format!("{id}/{}{usage}{piece}", at.direction)).into()
@@ -265,14 +270,18 @@ fn let_pass(rule: Kernel, at: At) -> Kernel {
     match (at.usage, at.direction) {
         (Use::Pod, Direction::Egress) | (Use::Forward, Direction::Ingress) => rule.goto(TO_PODS),
         (Use::Untracked, _) => rule.notrack().accept(),
+        (Use::PreDnat, _) => rule.goto(LET_IN),
         _ => rule.goto(PASSED),
     }
 }
 
-/// What nobody decided. Before connections are tracked, that is no word on whether this one is to be: whoever judges
-/// it later must find it tracked.
+/// What nobody decided. Early on that is no word on what becomes of it: whoever judges it later must find it tracked,
+/// and let in by nobody.
 fn let_go_on(rule: Kernel, at: At) -> Kernel {
-    if at.usage == Use::Untracked { rule.accept() } else { let_pass(rule, at) }
+    match at.usage {
+        Use::Untracked | Use::PreDnat => rule.accept(),
+        _ => let_pass(rule, at),
+    }
 }
 
 /// So much is noted of what a rule that logs matches: enough to see what goes on, too little to drown in.

@@ -1,10 +1,10 @@
-//! How a change goes through: endpoints to the sets and policies they belong to, policies to the sets they ask, both to
-//! the programs of endpoints.
+//! How a change goes through: endpoints to the sets they belong to and to those who are alike, those to the policies
+//! that select them, policies to the sets they ask, both to programs.
 
 use super::*;
 
-/// The programs endpoints had.
-type Before = BTreeMap<EndpointKey, Programs>;
+/// The programs groups had.
+type Before = BTreeMap<GroupId, Programs>;
 
 impl Engine {
     /// A policy's compiled rules, if it selects anybody here.
@@ -30,39 +30,82 @@ impl Engine {
 
     /// Everybody in a namespace belongs where they belong now.
     pub(super) fn settle_members(&mut self, namespace: &str) {
+        let mut groups = BTreeSet::new();
         for key in self.world.members(namespace) {
             let old = self.world.get(&key).cloned();
             self.settle(&key, old.as_ref());
+            groups.extend(self.groups.of(&key));
         }
+        groups.into_iter().for_each(|id| self.select(id, None));
     }
 
     /// An endpoint that was `old` belongs where it belongs now.
     pub(super) fn settle(&mut self, key: &EndpointKey, old: Option<&Stored>) {
         let new = self.world.get(key);
         let belongs = self.sets.update(old, new, &self.world, &mut self.dirty);
-        let after = new.filter(|stored| stored.local).map(|it| self.policies_of(it)).unwrap_or_default();
-        let before = old.map(|old| old.policies.clone()).unwrap_or_default();
+        let likeness = new.filter(|stored| stored.local).map(Likeness::of);
         if let Some(stored) = self.world.get_mut(key) {
             stored.sets = belongs;
-            stored.policies.clone_from(&after);
         }
-        if before == after {
+        self.regroup(key, likeness);
+    }
+
+    /// An endpoint is one of those who are like this; `None`: it is not of this node.
+    fn regroup(&mut self, key: &EndpointKey, likeness: Option<Likeness>) {
+        let old = self.groups.of(key);
+        let (new, is_first) = likeness.map(|likeness| self.groups.like(likeness)).unzip();
+        if old == new {
             return;
         }
-        let programs = self.unprogram(&BTreeSet::from([key.clone()]));
-        for id in after.difference(&before) {
-            self.join(id, key);
+        if let (Some(id), Some(true)) = (new, is_first) {
+            self.select(id, Some(key));
         }
-        let gone: Vec<&PolicyId> = before.difference(&after).collect();
-        for id in &gone {
-            if let Some(kept) = self.policies.get_mut(*id) {
-                kept.locals.remove(key);
+        let programs = |id: Option<GroupId>| id.and_then(|id| self.groups.get(id)).map(|it| &it.programs);
+        let nothing = Programs::new();
+        if programs(old).unwrap_or(&nothing) != programs(new).unwrap_or(&nothing) {
+            self.dirty.insert(Dirty::Program(key.clone()));
+            // A host was there before its HostEndpoint, and has connections that nobody judged.
+            let had_none = old.is_none() && key.class == Class::Pod;
+            self.may_deny |= !had_none && new.is_some();
+        }
+        self.groups.enter(key, new);
+        if let Some(id) = old.filter(|id| self.groups.get(*id).is_some_and(|it| it.members().is_empty())) {
+            self.reselect(id, &BTreeSet::new());
+            self.groups.remove(id);
+        }
+    }
+
+    /// The policies that select a group are those that select one of them: this one, or any member.
+    fn select(&mut self, id: GroupId, one: Option<&EndpointKey>) {
+        let member = || self.groups.get(id).and_then(|group| group.members().first());
+        let one = one.or_else(member).and_then(|key| self.world.get(key));
+        let policies = one.map(|endpoint| self.policies_of(endpoint)).unwrap_or_default();
+        self.reselect(id, &policies);
+    }
+
+    fn reselect(&mut self, id: GroupId, after: &BTreeSet<PolicyId>) {
+        let Some(group) = self.groups.get_mut(id).filter(|group| group.policies != *after) else { return };
+        let before = std::mem::replace(&mut group.policies, after.clone());
+        let programs = self.unprogram(&BTreeSet::from([id]));
+        for policy in after.difference(&before) {
+            self.join(policy, id);
+        }
+        let gone: Vec<&PolicyId> = before.difference(after).collect();
+        for policy in &gone {
+            if let Some(kept) = self.policies.get_mut(*policy) {
+                kept.locals.remove(&id);
             }
         }
         self.reprogram(&programs);
-        for id in gone {
-            self.leave(id);
+        for policy in gone {
+            self.leave(policy);
         }
+    }
+
+    /// Those of this node who are meant.
+    pub(super) fn selected_by(&self, who: &Who) -> impl Iterator<Item = GroupId> {
+        let is = |key: &EndpointKey| self.world.get(key).is_some_and(|stored| self.world.is(stored, who));
+        self.groups.each().filter(move |(_, one)| is(one)).map(|(id, _)| id)
     }
 
     fn policies_of(&self, endpoint: &Stored) -> BTreeSet<PolicyId> {
@@ -74,10 +117,10 @@ impl Engine {
         candidates.into_iter().filter(is).collect()
     }
 
-    /// A policy selects an endpoint now; with its first one it comes into the kernel.
-    fn join(&mut self, id: &PolicyId, key: &EndpointKey) {
+    /// A policy selects a group now; with its first one it comes into the kernel.
+    fn join(&mut self, id: &PolicyId, group: GroupId) {
         let Some(kept) = self.policies.get_mut(id) else { return };
-        kept.locals.insert(key.clone());
+        kept.locals.insert(group);
         if kept.active.is_none() {
             let policy = kept.policy.clone();
             let active = self.activate(&policy);
@@ -121,17 +164,19 @@ impl Engine {
         let empty = BTreeSet::new();
         let old_locals = self.policies.get(id).map(|kept| kept.locals.clone()).unwrap_or_default();
         let new_locals = new.as_ref().map_or(&empty, |kept| &kept.locals).clone();
-        let programs = self.unprogram(&old_locals.union(&new_locals).cloned().collect());
+        let locals: BTreeSet<GroupId> = old_locals.union(&new_locals).copied().collect();
+        self.may_deny |= !locals.is_empty();
+        let programs = self.unprogram(&locals);
         let old = match new {
             Some(new) => self.policies.insert(id.clone(), new),
             None => self.policies.remove(id),
         };
-        for (keys, selects) in [(&old_locals, false), (&new_locals, true)] {
-            for key in keys {
-                let Some(stored) = self.world.get_mut(key) else { continue };
+        for (groups, selects) in [(&old_locals, false), (&new_locals, true)] {
+            for group in groups {
+                let Some(group) = self.groups.get_mut(*group) else { continue };
                 match selects {
-                    true => stored.policies.insert(id.clone()),
-                    false => stored.policies.remove(id),
+                    true => group.policies.insert(id.clone()),
+                    false => group.policies.remove(id),
                 };
             }
         }
@@ -148,39 +193,43 @@ impl Engine {
         }
     }
 
-    /// Takes their programs from endpoints; [`Engine::reprogram`] gives them those they should have.
-    pub(super) fn unprogram(&mut self, keys: &BTreeSet<EndpointKey>) -> Before {
-        let taken = keys.iter().map(|key| (key.clone(), self.programs.remove(key).unwrap_or_default()));
-        let taken: Before = taken.collect();
-        for name in taken.values().flat_map(BTreeMap::values) {
+    /// Takes their programs from groups; [`Engine::reprogram`] gives them those they should have.
+    pub(super) fn unprogram(&mut self, groups: &BTreeSet<GroupId>) -> Before {
+        let mut before = Before::new();
+        for id in groups {
+            let Some(group) = self.groups.get_mut(*id) else { continue };
+            before.insert(*id, std::mem::take(&mut group.programs));
+        }
+        for name in before.values().flat_map(BTreeMap::values) {
             self.chains.release(name, &mut self.dirty);
         }
-        taken
+        before
     }
 
     pub(super) fn reprogram(&mut self, before: &Before) {
-        for (key, old) in before {
-            let new = self.programs_of(key);
-            if new != *old {
-                self.dirty.insert(Dirty::Program(key.clone()));
+        for (id, old) in before {
+            let new = self.programs_of(*id);
+            let Some(group) = self.groups.get_mut(*id) else { continue };
+            if new != *old && !group.members().is_empty() {
+                self.dirty.extend(group.members().iter().cloned().map(Dirty::Program));
+                self.may_deny = true;
             }
-            if !new.is_empty() {
-                self.programs.insert(key.clone(), new);
-            }
+            group.programs = new;
         }
     }
 
-    fn programs_of(&mut self, key: &EndpointKey) -> Programs {
-        let selecting = self.kept_for(key);
-        let places = Stage::of(key.class).iter().flat_map(|stage| Direction::ALL.map(|way| (*stage, way)));
-        let tiers =
-            places.map(|(stage, way)| ((stage, way), self.tiers_of(&selecting, key.class, (stage, way))));
+    fn programs_of(&mut self, id: GroupId) -> Programs {
+        let Some(group) = self.groups.get(id) else { return Programs::new() };
+        let (class, selecting) = (group.class(), self.kept_for(group));
+        let places = Stage::of(class).iter().flat_map(|stage| Direction::ALL.map(|way| (*stage, way)));
+        let tiers = places.map(|(stage, way)| ((stage, way), self.tiers_of(&selecting, stage, way)));
         let tiers: Vec<((Stage, Direction), Vec<TierPart>)> =
             tiers.filter(|(_, it)| !it.is_empty()).collect();
         let mut programs = Programs::new();
         for ((stage, direction), tiers) in tiers {
-            let usage = match (key.class, stage) {
+            let usage = match (class, stage) {
                 (_, Stage::Untracked) => Use::Untracked,
+                (_, Stage::PreDnat) => Use::PreDnat,
                 (_, Stage::Forward) => Use::Forward,
                 (Class::HostEndpoint, _) => Use::Host,
                 _ => Use::Pod,
@@ -188,41 +237,32 @@ impl Engine {
             let policies = &self.policies;
             let rules = |id: &PolicyId, direction| policies.get(id)?.active.as_ref()?.lines(direction);
             let at = At { direction, usage };
-            let name = self.chains.acquire(at, tiers, &rules, &mut self.dirty);
+            let name = self.chains.acquire(at, &tiers, &rules, &mut self.dirty);
             programs.insert((stage, direction), name);
         }
         programs
     }
 
-    /// The policies that select an endpoint of this node, by name.
-    fn kept_for(&self, key: &EndpointKey) -> Vec<&Kept> {
-        let selecting = self.world.get(key).into_iter().flat_map(|stored| &stored.policies);
-        selecting.filter_map(|id| self.policies.get(id)).collect()
+    /// The policies that select a group, by name.
+    fn kept_for(&self, group: &Group) -> Vec<&Kept> {
+        group.policies.iter().filter_map(|id| self.policies.get(id)).collect()
     }
 
     /// The tiers that have a word in it, in order, as far as a packet can come, each with those of its policies that
     /// select the endpoint.
-    pub(crate) fn selecting(
-        &self,
-        key: &EndpointKey,
-        stage: Stage,
-        direction: Direction,
-    ) -> Vec<(String, Vec<PolicyId>)> {
-        let tiers = self.tiers_of(&self.kept_for(key), key.class, (stage, direction));
+    pub(crate) fn selecting(&self, key: &EndpointKey, direction: Direction) -> Vec<(String, Vec<PolicyId>)> {
+        let group = self.groups.of(key).and_then(|id| self.groups.get(id));
+        let selecting = group.map(|group| self.kept_for(group)).unwrap_or_default();
+        let tiers = self.tiers_of(&selecting, Stage::Own, direction);
         tiers.into_iter().map(|TierPart { name, policies, .. }| (name, policies)).collect()
     }
 
     /// The tiers that have a word in it, in order, as far as a packet can come: of these policies, given by name.
-    fn tiers_of(
-        &self,
-        selecting: &[&Kept],
-        class: Class,
-        (stage, direction): (Stage, Direction),
-    ) -> Vec<TierPart> {
+    fn tiers_of(&self, selecting: &[&Kept], stage: Stage, direction: Direction) -> Vec<TierPart> {
         let mut tiers: BTreeMap<(Order, &str), (Tier, Vec<&Kept>)> = BTreeMap::new();
         for kept in selecting {
             let policy = &kept.policy;
-            if policy.rules(direction).is_none() || !stage.hears(policy.reach, class, direction) {
+            if policy.rules(direction).is_none() || !stage.hears(policy.reach, direction) {
                 continue;
             }
             let name = policy.tier.as_str();

@@ -15,7 +15,7 @@ pub struct Listed<'a> {
     /// Has anybody made that tier, or is it there without?
     pub has_tier: bool,
     /// Whom it selects here.
-    pub selects: &'a BTreeSet<EndpointKey>,
+    pub selects: BTreeSet<EndpointKey>,
 }
 
 /// As [`Engine::in_force`].
@@ -26,7 +26,9 @@ pub(super) fn in_force(engine: &Engine) -> Vec<Listed<'_>> {
         let name = &kept.policy.tier;
         let tier = engine.tiers.get(name).cloned().unwrap_or_else(|| Tier::given(name));
         let has_tier = !homeless.contains(&kept.policy.id);
-        Listed { policy: &kept.policy, tier, has_tier, selects: &kept.locals }
+        let groups = kept.locals.iter().filter_map(|id| engine.groups.get(*id));
+        let selects = groups.flat_map(|group| group.members().iter().cloned()).collect();
+        Listed { policy: &kept.policy, tier, has_tier, selects }
     });
     let mut all: Vec<Listed<'_>> = listed.collect();
     all.sort_by(|a, b| {

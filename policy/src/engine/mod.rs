@@ -6,14 +6,16 @@
 //!
 //! ```text
 //! put_endpoint ─► index of selectors ─► sets it belongs to ─► elements
-//!              └► index of subjects ─► policies that select it ─► tiers ─► its programs
-//! put_policy ──► endpoints of this node that it selects ─► lines ─► sets they ask
+//!              └► of this node: those who are alike
+//! those alike ─► index of subjects ─► policies that select them ─► tiers ─► their programs
+//! put_policy ──► those alike whom it selects ─► lines ─► sets they ask
 //! ```
 //! Each change leaves a note of what may differ now ([`Dirty`]); who has noted it reads that, by name, as it is then.
 
 mod asked;
 mod chains;
 mod compile;
+mod groups;
 mod index;
 mod join;
 mod listing;
@@ -35,17 +37,18 @@ use corduroy_kernel::nft::{self, Counted, Expr, Name, Rule as Kernel};
 
 use chains::{At, Chains, TierPart, Use};
 use compile::Line;
+use groups::{Group, GroupId, Groups, Likeness};
 use index::Index;
 use sets::{SetId, Sets};
 use world::{Stored, World};
 
 pub use asked::widened;
-pub use chains::{DENIED, PASSED, TO_PODS};
+pub use chains::{DENIED, LET_IN, PASSED, TO_PODS};
 pub use listing::Listed;
 pub use origin::{Count, Origin, RuleRef};
 pub use world::{Class, Endpoint, EndpointKey};
 
-use crate::normal::{Direction, Order, Policy, PolicyId, Tier};
+use crate::normal::{Direction, Order, Policy, PolicyId, Tier, Who};
 use crate::trace::{self, Trace};
 use crate::warnings::{self, Warning};
 
@@ -72,10 +75,9 @@ impl Stage {
     }
 
     /// Does a policy of such a reach speak here?
-    fn hears(self, reach: Reach, class: Class, direction: Direction) -> bool {
+    fn hears(self, reach: Reach, direction: Direction) -> bool {
         match self {
             Self::Own => matches!(reach, Reach::Host | Reach::Forward),
-            _ if class != Class::HostEndpoint => false,
             Self::Forward => reach == Reach::Forward,
             Self::Untracked => reach == Reach::Untracked,
             Self::PreDnat => reach == Reach::PreDnat && direction == Direction::Ingress,
@@ -107,7 +109,8 @@ pub struct Changes {
     /// What may be different.
     pub dirty: Vec<Dirty>,
     /// Something that was allowed may be denied now, so that connections have to be judged again. Where only such
-    /// members came or went as can only allow more, it is false.
+    /// members came or went as can only allow more, it is false; and where a pod came to this node, which can have no
+    /// connections, or went.
     pub may_deny: bool,
 }
 
@@ -115,8 +118,8 @@ pub struct Changes {
 #[derive(Clone, Debug)]
 struct Kept {
     policy: Policy,
-    /// The endpoints of this node that it selects.
-    locals: BTreeSet<EndpointKey>,
+    /// Those of this node whom it selects.
+    locals: BTreeSet<GroupId>,
     /// What its rules are in the kernel; there as long as it selects anybody here.
     active: Option<Active>,
 }
@@ -143,16 +146,17 @@ type Programs = BTreeMap<(Stage, Direction), Name>;
 #[derive(Clone, Debug, Default)]
 pub struct Engine {
     world: World,
-    locals: BTreeSet<EndpointKey>,
-    /// Those of them that have this address.
+    groups: Groups,
+    /// Those of this node that have this address.
     locals_at: BTreeMap<IpAddr, BTreeSet<EndpointKey>>,
     policies: BTreeMap<PolicyId, Kept>,
     tiers: BTreeMap<String, Tier>,
     subjects: Index<PolicyId>,
     sets: Sets,
     chains: Chains,
-    programs: BTreeMap<EndpointKey, Programs>,
     dirty: BTreeSet<Dirty>,
+    /// Programs may deny what they allowed.
+    may_deny: bool,
 }
 
 /// What it is told.
@@ -161,10 +165,6 @@ impl Engine {
     pub fn put_endpoint(&mut self, key: &EndpointKey, endpoint: &Endpoint) {
         let old = self.world.put(key, endpoint);
         self.relocate(key, old.as_ref());
-        match self.world.get(key).is_some_and(|stored| stored.local) {
-            true => self.locals.insert(key.clone()),
-            false => self.locals.remove(key),
-        };
         self.settle(key, old.as_ref());
         if let Some(old) = old {
             self.world.drop_words(&old);
@@ -174,7 +174,6 @@ impl Engine {
     /// An endpoint went.
     pub fn remove_endpoint(&mut self, key: &EndpointKey) {
         let Some(old) = self.world.remove(key) else { return };
-        self.locals.remove(key);
         self.relocate(key, Some(&old));
         self.settle(key, Some(&old));
         self.world.drop_words(&old);
@@ -204,7 +203,7 @@ impl Engine {
             Some(tier) => drop(self.tiers.insert(name.to_owned(), tier)),
             None => drop(self.tiers.remove(name)),
         }
-        let locals = self.locals.clone();
+        let locals = self.groups.each().map(|(id, _)| id).collect();
         let before = self.unprogram(&locals);
         self.reprogram(&before);
     }
@@ -212,10 +211,7 @@ impl Engine {
     /// A policy came or changed.
     pub fn put_policy(&mut self, policy: Policy) {
         let (id, subject) = (policy.id.clone(), policy.subject.clone());
-        let is = |key: &&EndpointKey| {
-            self.world.get(key).is_some_and(|endpoint| self.world.is(endpoint, &subject))
-        };
-        let locals: BTreeSet<EndpointKey> = self.locals.iter().filter(is).cloned().collect();
+        let locals = self.selected_by(&subject).collect();
         self.forget_subject(&id);
         self.subjects.insert(&id, &subject, &mut self.world.words);
         let mut kept = Kept { policy, locals, active: None };
@@ -238,8 +234,7 @@ impl Engine {
     pub fn take_changes(&mut self) -> Changes {
         self.sets.settle();
         let dirty: Vec<Dirty> = std::mem::take(&mut self.dirty).into_iter().collect();
-        let says_more = |dirty: &Dirty| matches!(dirty, Dirty::Chain(_) | Dirty::Program(_));
-        let may_deny = self.sets.take_may_deny() | dirty.iter().any(says_more);
+        let may_deny = self.sets.take_may_deny() | std::mem::take(&mut self.may_deny);
         Changes { dirty, may_deny }
     }
 
@@ -367,7 +362,7 @@ impl Engine {
     /// The chain that judges what an endpoint of this node gets or sends; `None`: nothing is said of it.
     #[must_use]
     pub fn program(&self, key: &EndpointKey, stage: Stage, direction: Direction) -> Option<&Name> {
-        self.programs.get(key)?.get(&(stage, direction))
+        self.groups.get(self.groups.of(key)?)?.programs.get(&(stage, direction))
     }
 
     /// The policies that are not in force as they were written, and why.

@@ -257,6 +257,36 @@ fn a_host_meets_policies_where_they_say_they_apply() {
     let program = engine.program(&key, Stage::Untracked, Direction::Ingress).unwrap();
     let rules = text(engine.chain(program));
     assert!(rules.len() == 2 && rules[1].starts_with("accept"), "and tracked: {rules:?}");
+    assert!(chain(&engine, "gnp/nat/ingress/prednat")[0].contains("tcp dport 22 counter goto let-in"));
+    let program = engine.program(&key, Stage::PreDnat, Direction::Ingress).unwrap();
+    assert!(text(engine.chain(program))[1].starts_with("accept"), "and let in by nobody");
+}
+
+#[test]
+fn endpoints_that_no_policy_tells_apart_have_one_program_and_moving_between_such_denies_nothing() {
+    let mut engine = engine();
+    engine.put_policy(of_kubernetes("web", "{podSelector: {matchLabels: {app: web}}}"));
+    engine.take_changes();
+    let program = |engine: &Engine, name| engine.program(&pod(name), Stage::Own, Direction::Ingress).cloned();
+    let said = |dirty: &[Dirty]| dirty.iter().filter(|it| !matches!(it, Dirty::Element(..))).count();
+    engine.put_endpoint(&pod("twin"), &endpoint(&[("app", "web")], &["10.0.0.2"], true));
+    let changes = engine.take_changes();
+    assert_eq!(program(&engine, "twin"), program(&engine, "web"));
+    assert_eq!((said(&changes.dirty), changes.may_deny), (1, false), "its program, no chain: {changes:?}");
+    // Another label, by which nobody asks, makes it one of others with the same program.
+    let odd = endpoint(&[("app", "web"), ("odd", "yes")], &["10.0.0.2"], true);
+    engine.put_endpoint(&pod("twin"), &odd);
+    let changes = engine.take_changes();
+    assert_eq!((said(&changes.dirty), changes.may_deny), (0, false), "{changes:?}");
+    assert_eq!(program(&engine, "twin"), program(&engine, "web"));
+    engine.remove_endpoint(&pod("web"));
+    assert!(!engine.take_changes().may_deny);
+    engine.put_endpoint(&pod("twin"), &endpoint(&[("app", "db")], &["10.0.0.2"], true));
+    engine.put_endpoint(&pod("twin"), &odd);
+    assert!(engine.take_changes().may_deny);
+    engine.put_endpoint(&pod("twin"), &endpoint(&[("app", "db")], &["10.0.0.2"], true));
+    assert_eq!(program(&engine, "twin"), None);
+    assert_eq!(engine.chains().count(), 0);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use corduroy_kernel::IpNet;
 
 use super::sets::SetId;
 use super::words::{Label, Word, Words};
-use crate::normal::{Members, Place, PolicyId, Who};
+use crate::normal::{Members, Place, Who};
 
 /// What sort of endpoint it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,10 +77,10 @@ pub(super) type Number = u32;
 /// An endpoint as it is kept.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
-    key: EndpointKey,
+    pub(super) key: EndpointKey,
     pub(super) namespace: Option<Word>,
     pub(super) labels: Box<[Label]>,
-    account: Option<Word>,
+    pub(super) account: Option<Word>,
     pub(super) addresses: Box<[IpAddr]>,
     pub(super) nets: Box<[IpNet]>,
     pub(super) ports: Box<[(Word, u8, u16)]>,
@@ -88,8 +88,6 @@ pub(super) struct Stored {
     pub(super) absent: bool,
     /// The sets it belongs to, sorted.
     pub(super) sets: Vec<SetId>,
-    /// The policies that select it, if it is local.
-    pub(super) policies: BTreeSet<PolicyId>,
 }
 
 /// What is known of a namespace; labels are unknown until it comes.
@@ -138,7 +136,6 @@ impl World {
             local: new.local && matches!(key.class, Class::Pod | Class::HostEndpoint),
             absent: new.absent,
             sets: Vec::new(),
-            policies: BTreeSet::new(),
         };
         let had = old.as_ref().map_or(&[] as &[Label], |old| &old.labels);
         for label in stored.labels.iter().filter(|label| !had.contains(label)) {
@@ -252,28 +249,27 @@ impl World {
         members.filter_map(|number| Some(self.at(*number)?.key.clone())).collect()
     }
 
-    /// Those of whom this holds, among all whom `who` might mean, each once.
-    pub(super) fn find(&self, who: &Who, holds: &dyn Fn(&Stored) -> bool) -> Vec<Number> {
+    /// Those of whom this holds, among all whom `who` might mean.
+    pub(super) fn find(&self, who: &Who, holds: &dyn Fn(&Stored) -> bool) -> BTreeSet<Number> {
+        let such = |selector: &Selector, namespace: &Namespace| {
+            selector.holds(&|key| self.words.value_of(&namespace.labels, key))
+        };
+        let candidates: Box<dyn Iterator<Item = &Number>> = match (&who.place, who.endpoints.clues()) {
+            (Place::Namespace(name), _) => {
+                Box::new(self.namespaces.get(name).into_iter().flat_map(|namespace| &namespace.members))
+            }
+            (_, Some(clues)) => Box::new(clues.into_iter().flat_map(|clue| self.labelled(clue))),
+            (Place::Namespaces(selector), None) => {
+                let namespaces = self.namespaces.values().filter(move |it| such(selector, it));
+                Box::new(namespaces.flat_map(|namespace| &namespace.members))
+            }
+            (Place::Anywhere | Place::Global, None) => Box::new(self.numbers.values()),
+        };
         let is = |number: &Number| self.at(*number).is_some_and(holds);
-        if let Place::Namespace(name) = &who.place {
-            let found = self.namespaces.get(name).into_iter().flat_map(|namespace| &namespace.members);
-            return found.copied().filter(is).collect();
-        }
-        if let Some(clues) = who.endpoints.clues() {
-            // Somebody may have several of these labels.
-            let found: BTreeSet<Number> =
-                clues.iter().flat_map(|clue| self.labelled(clue)).copied().filter(is).collect();
-            return found.into_iter().collect();
-        }
-        if let Place::Namespaces(selector) = &who.place {
-            let such = |it: &&Namespace| selector.holds(&|key| self.words.value_of(&it.labels, key));
-            let found = self.namespaces.values().filter(such).flat_map(|namespace| &namespace.members);
-            return found.copied().filter(is).collect();
-        }
-        self.numbers.values().copied().filter(is).collect()
+        candidates.copied().filter(is).collect()
     }
 
-    fn labelled(&self, clue: &Clue<'_>) -> impl Iterator<Item = &Number> {
+    fn labelled(&self, clue: Clue<'_>) -> impl Iterator<Item = &Number> {
         let word = |text: &str| self.words.get(text);
         let labels = match clue {
             Clue::Label(key, value) => word(key).zip(word(value)).map(|label| label..=label),

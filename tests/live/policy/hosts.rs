@@ -1,12 +1,14 @@
 //! HostEndpoints: what a node itself gets and sends, and what it forwards.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
-use corduroy_kernel::FlowKey;
+use corduroy_kernel::{Flow, FlowKey, TupleId};
 use corduroy_kernel_linux::Kernel;
-use corduroy_tests::probe::{Listening, Servers, Transport};
+use corduroy_tests::eventually;
+use corduroy_tests::probe::{Listening, Servers, Stream, Transport};
 
-use super::{Ground, HTTP, OTHER, UDP};
+use super::{Ground, HTTP, OTHER, PATIENCE, UDP};
 
 /// One of the ports that no policy closes.
 const SSH: Transport = Transport::Tcp(22);
@@ -25,6 +27,11 @@ fn host_endpoint(label: &str) -> (Ground, Servers) {
     ground.becomes(&[("client", "n1", SSH, true), ("n1", "client", API, true), ("n1", "client", HTTP, true)]);
     ground.put("HostEndpoint", "gateway", "node: n1, interfaceName: eth0");
     (ground, servers)
+}
+
+/// The connections that the node tracks.
+fn flows(ground: &Ground) -> Vec<Flow> {
+    ground.host().enter(|| Kernel::open(None).unwrap().flows().unwrap())
 }
 
 #[test]
@@ -135,11 +142,10 @@ fn what_is_not_to_be_tracked_is_judged_packet_by_packet_and_leaves_no_connection
         ("client", "web", OTHER, false),
     ]);
     // Before the policy was in force they were tracked.
-    let flows = || ground.host().enter(|| Kernel::open(None).unwrap().flows().unwrap());
-    let before: BTreeSet<FlowKey> = flows().iter().map(|flow| flow.key).collect();
+    let before: BTreeSet<FlowKey> = flows(&ground).iter().map(|flow| flow.key).collect();
     ground.is(&[("client", "n1", UDP, true), ("client", "n1", SSH, true)]).unwrap();
     let [client, node] = ["client", "n1"].map(|name| ground.party(name).addresses);
-    let new: Vec<u8> = flows()
+    let new: Vec<u8> = flows(&ground)
         .iter()
         .filter(|flow| !before.contains(&flow.key))
         .map(|flow| flow.key.original)
@@ -149,10 +155,8 @@ fn what_is_not_to_be_tracked_is_judged_packet_by_packet_and_leaves_no_connection
     assert_eq!(new, [6, 6], "of SSH, in both families, and no datagrams");
 }
 
-#[test]
-fn a_policy_before_translation_denies_what_comes_for_a_translated_port_and_nothing_that_comes_directly() {
-    const PUBLISHED: Transport = Transport::Tcp(30080);
-    let (ground, _servers) = host_endpoint("prednat");
+/// What comes for ports 30080 and 30081 goes to port 80 of `web`.
+fn translate(ground: &Ground) {
     let chain = |family: &str, n: usize| {
         let to = ground.party("web").addresses[n];
         let to = if to.is_ipv6() { format!("[{to}]:80") } else { format!("{to}:80") };
@@ -162,20 +166,54 @@ fn a_policy_before_translation_denies_what_comes_for_a_translated_port_and_nothi
     };
     let file = ground.host().file("proxy.nft", &(chain("ip", 0) + &chain("ip6", 1)));
     ground.host().run(&format!("nft -f {}", file.display()));
+}
+
+#[test]
+fn a_policy_before_translation_decides_by_the_untranslated_port_and_for_all_of_the_hosts_policies() {
+    const PUBLISHED: Transport = Transport::Tcp(30080);
+    const ALSO: Transport = Transport::Tcp(30081);
+    let (ground, _servers) = host_endpoint("prednat");
+    translate(&ground);
     // What is translated is forwarded, and no matter of the closed host.
     ground.becomes(&[("client", "n1", PUBLISHED, true), ("client", "n1", HTTP, false)]);
-    ground.put(
-        "GlobalNetworkPolicy",
-        "published",
-        "selector: role == 'gateway', applyOnForward: true, preDNAT: true, types: [Ingress], \
-         ingress: [{action: Deny, protocol: TCP, destination: {ports: [30080]}}, {action: Allow}]",
-    );
-    ground.becomes(&[
+    let published = |open: &str| {
+        format!(
+            "selector: role == 'gateway', applyOnForward: true, preDNAT: true, types: [Ingress], \
+             ingress: [{{action: Deny, protocol: TCP, destination: {{ports: [30080]}}}}, \
+                       {{action: Allow, protocol: TCP, destination: {{ports: [{open}]}}}}]"
+        )
+    };
+    ground.put("GlobalNetworkPolicy", "published", &published("80, 82, 30081"));
+    // What it allows, the closed host is not asked about; what it says nothing of, it is.
+    let rows = [
         ("client", "n1", PUBLISHED, false),
-        ("client", "n1", Transport::Tcp(30081), true),
+        ("client", "n1", HTTP, true),
+        ("client", "n1", OTHER, false),
+        ("client", "n1", UDP, false),
         ("client", "web", HTTP, true),
         ("client", "n1", SSH, true),
-    ]);
+    ];
+    ground.becomes(&[&rows[..], &[("client", "n1", ALSO, true)]].concat());
+    let [client, node] = ["client", "n1"].map(|name| ground.party(name));
+    let target = SocketAddr::new(node.addresses[0], 82);
+    let stream = Stream::open(&client.host.path(), &node.host.path(), target);
+    ground.put(
+        "NetworkPolicy",
+        "pods",
+        "types: [Ingress], ingress: [{action: Deny, source: $client}, {action: Allow}]",
+    );
+    ground.becomes(&[&rows[..4], &[("client", "n1", ALSO, false), ("client", "web", HTTP, false)]].concat());
+    // It is judged again by now, and as before.
+    stream.marker(PATIENCE);
+    ground.put("GlobalNetworkPolicy", "published", &published("80, 30081"));
+    eventually(PATIENCE, || {
+        let flows = flows(&ground);
+        let to_it = |id: TupleId| matches!(id, TupleId::Ports { destination: 82, .. });
+        let flow = flows.iter().find(|flow| to_it(flow.key.original.id)).ok_or("no such connection")?;
+        let is_denied = flow.mark == 0x7fff_0000;
+        if is_denied { Ok(()) } else { Err(format!("mark {:#x}: {flow:?}", flow.mark)) }
+    });
+    ground.take("NetworkPolicy", "pods");
     ground.take("GlobalNetworkPolicy", "published");
-    ground.becomes(&[("client", "n1", PUBLISHED, true)]);
+    ground.becomes(&[("client", "n1", PUBLISHED, true), ("client", "n1", HTTP, false)]);
 }

@@ -3,13 +3,18 @@
 //! ```text
 //! host-raw-in, -out    before connections are tracked    failsafe ─► vmap ─► programs of doNotTrack policies
 //! host-prednat         before destinations are translated  failsafe ─► vmap ─► programs of preDNAT policies
-//! input ─► host-in     what the host gets                 judged before? failsafe ─► vmap host-input
-//! output ─► host-out   what the host sends                judged before? failsafe ─► vmap host-output
-//! forward              what it forwards: vmap host-forward-in, then as to pods, then vmap host-forward-out
+//! input ─► host-in     what the host gets             judged before? allowed early? failsafe ─► vmap host-input
+//! output ─► host-out   what the host sends            judged before? allowed early? failsafe ─► vmap host-output
+//! forward              what it forwards: allowed early? vmap host-forward-in, then as to pods, then host-forward-out
 //! ```
 //! None of this is there on a node without HostEndpoints. On an interface of one, what the host gets and sends and no
 //! policy speaks of is denied, but for what must work for the node to be mended and the fabric to live: the failsafe
 //! ports, and tunnelled packets between nodes. What the host forwards is denied only by policies.
+//!
+//! What a doNotTrack or preDNAT policy allows, no policy of the host behind it is asked about, as it comes; those of
+//! a pod that it is forwarded to are, and those of the host where it leaves. Of doNotTrack that is seen in that it
+//! is not tracked. Of preDNAT the connection has it in a bit of its mark; a packet that fits no connection has none,
+//! and is judged by all.
 
 use std::collections::BTreeSet;
 
@@ -19,11 +24,12 @@ use corduroy_kernel::nft::{
     Value, Verdict,
 };
 use corduroy_kernel::{Family, IpNet, LinkName, Vxlan};
-use corduroy_policy::engine::{DENIED, PASSED};
+use corduroy_policy::engine::{self, DENIED, PASSED};
 use corduroy_policy::{Class, Direction, EndpointKey, Stage};
 
 use super::nft::{IPIP, judged_before};
 use crate::known::Known;
+use crate::policies::LET_IN;
 
 /// The verdict maps: what they judge, and by which interface they find it.
 const MAPS: [(&str, Stage, Direction); 7] = [
@@ -47,8 +53,16 @@ const FAILSAFE: [(&str, Direction, L4); 4] = [
     ("failsafe-out-udp", Direction::Egress, L4::Udp),
 ];
 
-const CHAINS: [&str; 7] =
-    ["failsafe-in", "failsafe-out", "host-raw-in", "host-raw-out", "host-prednat", "host-in", "host-out"];
+const CHAINS: [&str; 8] = [
+    "failsafe-in",
+    "failsafe-out",
+    "host-raw-in",
+    "host-raw-out",
+    "host-prednat",
+    engine::LET_IN,
+    "host-in",
+    "host-out",
+];
 
 /// Ports that no policy of a host closes, so that nobody locks himself out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,29 +208,48 @@ pub(super) fn chain(known: &Known, name: &str) -> Option<Chain> {
     if !known.policies.has_hosts() {
         return None;
     }
-    let base =
-        |hook, priority| Some(Base { kind: ChainKind::Filter, hook, priority, policy: Policy::Accept });
-    let (base, rules) = match name {
-        "failsafe-in" => (None, failsafe(known, Direction::Ingress)),
-        "failsafe-out" => (None, failsafe(known, Direction::Egress)),
-        "host-raw-in" => (base(Hook::Prerouting, -310), raw(known, Direction::Ingress)),
-        "host-raw-out" => (base(Hook::Output, -310), raw(known, Direction::Egress)),
+    let rules = match name {
+        "failsafe-in" => failsafe(known, Direction::Ingress),
+        "failsafe-out" => failsafe(known, Direction::Egress),
+        "host-raw-in" => raw(known, Direction::Ingress),
+        "host-raw-out" => raw(known, Direction::Egress),
         "host-prednat" => {
-            let tracked = CtState::ESTABLISHED.or(CtState::RELATED);
-            let judged = Rule::new().when(Match::ct_state(tracked)).accept();
-            let rules = [judged, Rule::new().jump("failsafe-in")].into_iter();
-            (base(Hook::Prerouting, -150), rules.chain(dispatch(known, "host-prednat")).collect())
+            let anew = Rule::new().set_ct_mark(LET_IN, 0);
+            judged(known, [is_untracked().accept(), anew], "failsafe-in", "host-prednat")
         }
-        "host-in" => (None, own(known, "failsafe-in", "host-input")),
-        "host-out" => (None, own(known, "failsafe-out", "host-output")),
+        engine::LET_IN => vec![Rule::new().set_ct_mark(LET_IN, LET_IN), Rule::new().accept()],
+        "host-in" => judged(known, allowed_early(PASSED), "failsafe-in", "host-input"),
+        "host-out" => judged(known, allowed_early(PASSED), "failsafe-out", "host-output"),
         _ => return None,
     };
-    Some(Chain { base, rules })
+    Some(Chain { base: base(name), rules })
 }
 
-fn own(known: &Known, failsafe: &str, map: &str) -> Vec<Rule> {
+/// Where a chain is hooked in.
+pub(super) fn base(name: &str) -> Option<Base> {
+    let (hook, priority) = match name {
+        "host-raw-in" => (Hook::Prerouting, -310),
+        "host-raw-out" => (Hook::Output, -310),
+        "host-prednat" => (Hook::Prerouting, -150),
+        _ => return None,
+    };
+    Some(Base { kind: ChainKind::Filter, hook, priority, policy: Policy::Accept })
+}
+
+fn is_untracked() -> Rule {
+    Rule::new().when(Match::ct_state(CtState::UNTRACKED))
+}
+
+/// What a policy allowed before connections were tracked or destinations translated goes on there.
+fn allowed_early(onward: &str) -> [Rule; 2] {
+    let is_let_in = Rule::new().when(Match::ct_mark(LET_IN, LET_IN));
+    [is_untracked(), is_let_in].map(|rule| rule.goto(onward))
+}
+
+/// What was not judged before, nor is settled by what comes `first`, is judged by the programs of a map.
+fn judged(known: &Known, first: [Rule; 2], failsafe: &str, map: &str) -> Vec<Rule> {
     let mut rules = judged_before(known);
-    rules.push(Rule::new().when(Match::ct_state(CtState::UNTRACKED)).accept());
+    rules.extend(first);
     rules.push(Rule::new().jump(failsafe));
     rules.extend(dispatch(known, map));
     rules
@@ -281,9 +314,8 @@ pub(super) fn forward(known: &Known, onward: &str) -> Vec<Rule> {
     if !known.policies.has_hosts() {
         return Vec::new();
     }
-    let mut rules = dispatch(known, FORWARD_IN);
-    rules.push(Rule::new().goto(onward));
-    rules
+    let judged = Rule::new().goto(onward);
+    allowed_early(onward).into_iter().chain(dispatch(known, FORWARD_IN)).chain([judged]).collect()
 }
 
 /// What is forwarded to an interface of the host.

@@ -180,28 +180,39 @@ fn by_family(v4: &str, v6: &str, family: Family) -> Name {
 /// A chain with its rules.
 #[must_use]
 pub fn chain(known: &Known, name: &Name) -> Option<Chain> {
-    let hook = |kind, hook, priority| Some(Base { kind, hook, priority, policy: Policy::Accept });
-    let (base, rules) = match name.as_str() {
-        "prerouting" => (hook(ChainKind::Filter, Hook::Prerouting, -300), prerouting()),
-        "pod-limits" => (None, pod_limits()),
-        "input" => (hook(ChainKind::Filter, Hook::Input, 0), input(known)),
-        "pods-to-host" => (None, pods_to_host(known)),
-        "forward" => (hook(ChainKind::Filter, Hook::Forward, 0), forward(known)),
-        "from-pods" => (None, from_pods_chain()),
-        TO_PODS => (None, to_pods_chain(known)),
-        PASSED => (None, noted(known.policies.generation().mark(), Rule::new().accept())),
-        DENIED => (None, denied()),
-        "output" => (hook(ChainKind::Filter, Hook::Output, 0), output(known)),
+    let rules = match name.as_str() {
+        "prerouting" => prerouting(),
+        "pod-limits" => pod_limits(),
+        "input" => input(known),
+        "pods-to-host" => pods_to_host(known),
+        "forward" => forward(known),
+        "from-pods" => from_pods_chain(),
+        TO_PODS => to_pods_chain(known),
+        PASSED => noted(known.policies.generation().mark(), Rule::new().accept()),
+        DENIED => denied(),
+        "output" => output(known),
         // Without a chain of this type the kernel looks at no packet for address translation.
-        "postrouting" if known.pools.iter().any(|pool| pool.nat_outgoing) => {
-            (hook(ChainKind::Nat, Hook::Postrouting, 100), postrouting())
-        }
+        "postrouting" if known.pools.iter().any(|pool| pool.nat_outgoing) => postrouting(),
         other => match hosts::chain(known, other) {
             Some(chain) => return Some(chain),
-            None => (None, known.policies.engine().chain(name)?),
+            None => known.policies.engine().chain(name)?,
         },
     };
-    Some(Chain { base, rules })
+    Some(Chain { base: base(name), rules })
+}
+
+/// Where a chain is hooked in, if it is there; `None`: it is not, or has no hook of its own.
+#[must_use]
+pub fn base(name: &Name) -> Option<Base> {
+    let (kind, hook, priority) = match name.as_str() {
+        "prerouting" => (ChainKind::Filter, Hook::Prerouting, -300),
+        "input" => (ChainKind::Filter, Hook::Input, 0),
+        "forward" => (ChainKind::Filter, Hook::Forward, 0),
+        "output" => (ChainKind::Filter, Hook::Output, 0),
+        "postrouting" => (ChainKind::Nat, Hook::Postrouting, 100),
+        other => return hosts::base(other),
+    };
+    Some(Base { kind, hook, priority, policy: Policy::Accept })
 }
 
 /// Ten a second are handed to whoever reports them, in a burst fifty: noting each costs more than dropping it.

@@ -241,11 +241,11 @@ fn connections_are_judged_by_their_first_packet_and_again_when_more_may_be_denie
     assert_eq!(
         chain("forward")[1..],
         [
-            "ct state established,related ct mark & 0xffff0000 == 0x00010000 accept",
-            "ct state established,related ct direction reply ct mark & 0xffff0000 != 0xffff0000 accept",
+            "ct state established,related ct mark & 0x7fff0000 == 0x00010000 accept",
+            "ct state established,related ct direction reply ct mark & 0x7fff0000 != 0x7fff0000 accept",
             "ct state established,related ct direction reply counter drop \
              comment \"of a connection that is denied by now\"",
-            "ct state related ct mark & 0xffff0000 != 0xffff0000 accept",
+            "ct state related ct mark & 0x7fff0000 != 0x7fff0000 accept",
             "iifname \"cord*\" goto from-pods",
             "oifname \"cord*\" goto to-pods",
         ]
@@ -265,12 +265,12 @@ fn connections_are_judged_by_their_first_packet_and_again_when_more_may_be_denie
         chain("to-pods"),
         ["oifname vmap @ingress", &format!("oifname \"cord*\" {unknown}"), "goto passed"]
     );
-    assert_eq!(chain("passed"), ["ct mark set ct mark & 0x0000ffff | 0x00010000", "accept"]);
+    assert_eq!(chain("passed"), ["ct mark set ct mark & 0x8000ffff | 0x00010000", "accept"]);
     assert_eq!(
         chain("denied"),
         [
             "limit rate 10/second burst 50 packets log prefix \"denied\" group 67 snaplen 128",
-            "ct mark set ct mark & 0x0000ffff | 0xffff0000",
+            "ct mark set ct mark & 0x8000ffff | 0x7fff0000",
             "drop",
         ]
     );

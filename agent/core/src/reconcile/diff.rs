@@ -200,7 +200,7 @@ pub fn is_of_another_build(known: &Known, table: &nft::Table, key: &Key) -> bool
         Key::NftChain(name) => table
             .chains
             .get(name)
-            .is_some_and(|chain| rules::chain(known, name).is_some_and(|desired| desired.base != chain.base)),
+            .is_some_and(|chain| rules::base(name) != chain.base && rules::chain(known, name).is_some()),
         _ => false,
     }
 }

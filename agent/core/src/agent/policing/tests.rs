@@ -17,17 +17,14 @@ use crate::endpoints::RequestId;
 use crate::me::{Membership, Reported};
 use crate::testing::{bare_kernel, ip};
 
-pub(in super::super) fn policy(name: &str, spec: &str) -> Event {
+fn of(kind: Kind, name: &str, spec: &str) -> Event {
     let spec = yaml::documents(spec)[0].parse().unwrap();
-    let read = PolicyResource::read(Kind::KubernetesNetworkPolicy, Metadata::named(name), spec);
+    let read = PolicyResource::read(kind, Metadata::named(name), spec);
     Event::Put(Resource::Policy(Arc::new(read.unwrap().unwrap())))
 }
 
-/// One of our own NetworkPolicies.
-fn own(name: &str, spec: &str) -> Event {
-    let spec = yaml::documents(spec)[0].parse().unwrap();
-    let read = PolicyResource::read(Kind::NetworkPolicy, Metadata::named(name), spec);
-    Event::Put(Resource::Policy(Arc::new(read.unwrap().unwrap())))
+pub(in super::super) fn policy(name: &str, spec: &str) -> Event {
+    of(Kind::KubernetesNetworkPolicy, name, spec)
 }
 
 /// A service whose endpoints have these addresses, and port 80 of TCP.
@@ -254,7 +251,7 @@ fn a_policy_that_names_a_service_asks_for_it_and_is_in_force_when_its_endpoints_
     add(&mut world, "web", 1);
     world.settle();
     assert!(world.agent.known().policies.asked().services.is_empty());
-    tell(&mut world, [own("shop/out", TO_DB)]);
+    tell(&mut world, [of(Kind::NetworkPolicy, "shop/out", TO_DB)]);
     assert_eq!(world.agent.known().policies.asked().services, ["shop/db".to_owned()].into());
     assert_eq!(verdict(&world, "egress"), "goto to-pods", "it waits");
     tell(&mut world, [service("shop/db", &["10.1.9.9", "fd00::9"])]);
@@ -288,7 +285,13 @@ fn services_that_can_not_be_had_hold_no_policy_up_for_ever() {
     add(&mut world, "web", 1);
     world.settle();
     let why = "no right".to_owned();
-    tell(&mut world, [Event::Unavailable { kind: Kind::ServiceEndpoints, why }, own("shop/out", TO_DB)]);
+    tell(
+        &mut world,
+        [
+            Event::Unavailable { kind: Kind::ServiceEndpoints, why },
+            of(Kind::NetworkPolicy, "shop/out", TO_DB),
+        ],
+    );
     assert_eq!(verdict(&world, "egress"), "goto to-pods");
     let due = world.agent.next_timeout().unwrap();
     world.agent.handle(Input::Timeout, due);

@@ -64,7 +64,7 @@ fn swept() -> World {
 fn only_connections_of_former_programs_that_are_denied_by_now_are_marked() {
     let mut world = swept();
     let now = world.agent.known().policies.generation().mark();
-    let old = 0x7fff << 16;
+    let old = 0x7ffe << 16;
     let flows = vec![
         flow(&world, "10.1.9.9", old),
         flow(&world, "10.1.9.8", old),
@@ -81,7 +81,7 @@ fn only_connections_of_former_programs_that_are_denied_by_now_are_marked() {
 #[test]
 fn many_connections_are_judged_a_slice_at_a_time() {
     let mut world = swept();
-    let flows = vec![flow(&world, "10.1.9.8", 0x7fff << 16); SLICE + 1];
+    let flows = vec![flow(&world, "10.1.9.8", 0x7ffe << 16); SLICE + 1];
     world.agent.handle(Input::Flows(Some(flows)), Time(2));
     assert_eq!(world.agent.next_timeout(), Some(Time(2)));
     world.settle();

@@ -15,7 +15,7 @@ use corduroy_tests::{Namespace, Topology, eventually, process};
 use serde_json::{Value, json};
 
 use crate::policy::path::enforce;
-use crate::report::{Figure, Unit};
+use crate::report::{Figure, Unit, percentile};
 
 /// How many pods there are unless `PODS` in the environment says otherwise.
 const PODS: usize = 500;
@@ -60,10 +60,10 @@ fn measured(runtime: &Runtime, host: &Namespace) -> Vec<Figure> {
     let mut figures = Vec::new();
     for (at_a_time, names) in [(1, ALONE), (AT_A_TIME, TOGETHER)] {
         for (command, [p50, p99]) in ["ADD", "DEL"].into_iter().zip(names) {
-            let mut took = runtime.all(host, command, at_a_time);
-            took.sort();
-            figures.push(Figure::new(p50, Unit::Seconds, percentile(&took, 50)));
-            figures.push(Figure::new(p99, Unit::Seconds, percentile(&took, 99)));
+            let took = runtime.all(host, command, at_a_time);
+            let mut took: Vec<f64> = took.iter().map(Duration::as_secs_f64).collect();
+            figures.push(Figure::new(p50, Unit::Seconds, percentile(&mut took, 50)));
+            figures.push(Figure::new(p99, Unit::Seconds, percentile(&mut took, 99)));
         }
     }
     figures
@@ -145,10 +145,4 @@ fn containers() -> &'static [Namespace] {
         (net, containers)
     });
     containers
-}
-
-/// The least value that so many percent are not above, in seconds.
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-    sorted.get(at).map_or(f64::NAN, Duration::as_secs_f64)
 }

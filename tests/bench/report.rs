@@ -181,3 +181,10 @@ fn median(values: &[f64]) -> f64 {
         _ => upper,
     }
 }
+
+/// The least value that so many percent are not above.
+pub fn percentile(values: &mut [f64], percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = (values.len() * percent).div_ceil(100).saturating_sub(1);
+    values.get(at).copied().unwrap_or(f64::NAN)
+}

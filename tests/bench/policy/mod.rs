@@ -222,10 +222,3 @@ const A_CHANGE: &str = "CPU of a change";
 /// Of one processor while it is busy.
 const CORE: &str = "CPU when busy";
 const MEMORY: &str = "peak memory";
-
-/// The least value that so many percent are not above.
-fn percentile(values: &mut [f64], percent: usize) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let at = (values.len() * percent).div_ceil(100).saturating_sub(1);
-    values.get(at).copied().unwrap_or(f64::NAN)
-}

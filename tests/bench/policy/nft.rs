@@ -10,8 +10,8 @@ use std::time::Instant;
 use corduroy_tests::{Namespace, Topology};
 use serde_json::{Value, json};
 
-use super::{A_CHANGE, ALONE, FILLED, percentile};
-use crate::report::{Figure, Unit};
+use super::{A_CHANGE, ALONE, FILLED};
+use crate::report::{Figure, Unit, percentile};
 
 /// What a node had, and what changed in it.
 pub struct Record {

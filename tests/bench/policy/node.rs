@@ -23,7 +23,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::cluster::{Churn, NODE, UID, events};
-use super::{A_CHANGE, ALONE, BUSY, CORE, FILLED, MEMORY, Sizes, percentile};
+use super::{A_CHANGE, ALONE, BUSY, CORE, FILLED, MEMORY, Sizes};
+use crate::report::percentile;
 use crate::usage::{cpu_without, peak};
 
 /// How many events are handed in together while the cluster is listed.

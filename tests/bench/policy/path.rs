@@ -16,9 +16,9 @@ use corduroy_tests::{Namespace, eventually};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
-use super::{Sizes, number, percentile};
+use super::{Sizes, number};
 use crate::fabric::second;
-use crate::report::{Figure, Unit};
+use crate::report::{Figure, Unit, percentile};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const PORT: u16 = 7_000;

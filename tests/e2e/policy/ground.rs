@@ -1,5 +1,6 @@
 //! A cluster on which cases are tried.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use corduroy_tests::kube::{Cluster, Kubectl, corduroy};
 use corduroy_tests::wait_for;
 
 use super::language::{Do, Trial, manifest};
-use super::matrix::Matrix;
+use super::matrix::{Matrix, Probe, Wrong};
 use super::scene::Scene;
 use super::trace;
 
@@ -15,7 +16,9 @@ use super::trace;
 const SOON: Duration = Duration::from_secs(25);
 /// How long an answer is waited for: while something changes, and when it has.
 const GLANCE: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Of how many wrong answers the kernels are asked what they know.
+const LOOKED_INTO: usize = 4;
 /// Tries only cases whose name holds this.
 const ONLY: &str = "CORDUROY_POLICY_CASE";
 /// What tests make, and one that fails leaves behind.
@@ -68,8 +71,9 @@ impl Ground {
     /// What is not as it says.
     pub(super) fn becomes(&self, table: &str) -> Result<(), String> {
         let matrix = Matrix::of(&self.scene, table);
-        wait_for(SOON, || matrix.check(GLANCE)).map_err(|why| format!("it does not become so: {why}"))?;
-        matrix.check(PATIENCE).map_err(|why| format!("it does not stay so: {why}"))?;
+        wait_for(SOON, || matrix.check(GLANCE).map_err(|wrong| wrong.to_string()))
+            .map_err(|why| format!("it does not become so: {why}"))?;
+        matrix.check(PATIENCE).map_err(|wrong| format!("it does not stay so: {}", self.told(&wrong)))?;
         let traces = wait_for(SOON, || trace::ask(&self.cluster, &matrix))?;
         trace::agree(&traces)
     }
@@ -79,7 +83,25 @@ impl Ground {
     /// # Errors
     /// What is not as it says.
     pub(super) fn is(&self, table: &str) -> Result<(), String> {
-        Matrix::of(&self.scene, table).check(PATIENCE)
+        Matrix::of(&self.scene, table).check(PATIENCE).map_err(|wrong| self.told(&wrong))
+    }
+
+    /// What is wrong, and for some of it the connections that the nodes of both ends have: whether a packet was lost on
+    /// the way, and whether it was judged.
+    fn told(&self, wrong: &Wrong<'_>) -> String {
+        let mut told = wrong.to_string();
+        for Probe { from, to, family, .. } in wrong.probes().take(LOOKED_INTO) {
+            let (source, target) = (from.addresses[family], to.addresses[family]);
+            let family = ["ipv4", "ipv6"][family];
+            let nodes: BTreeSet<_> =
+                [&from.node, &to.node].into_iter().filter(|node| !node.is_empty()).collect();
+            for node in nodes {
+                let line = format!("conntrack -L -f {family} --orig-src {source} --orig-dst {target}");
+                let known = self.cluster.node(node).host().try_run(&line).unwrap_or_else(|why| why);
+                told.push_str(&format!("\n{node} has of {source} -> {target}:\n{known}"));
+            }
+        }
+        told
     }
 
     /// Applies policies, written short.

@@ -142,42 +142,59 @@ impl<'a> Matrix<'a> {
     /// Asks everybody everything at once.
     ///
     /// # Errors
-    /// What is not as the table says: whom, over what, and what came instead.
-    pub(super) fn check(&self, patience: Duration) -> Result<(), String> {
+    /// What is not as the table says.
+    pub(super) fn check(&self, patience: Duration) -> Result<(), Wrong<'a>> {
         let mut asked = Vec::new();
         for probe in self.probes() {
             let Probe { from, to, over, family, allowed } = probe;
             let question =
                 |target, over| Question { netns: from.netns.clone(), target, over, awaited: allowed };
             let answer = if over == Transport::Ping { "" } else { &to.name };
-            let pair = |to: &str| (from.name.clone(), to.to_owned());
-            asked.push((pair(&to.name), probe, answer, question(to.addresses[family], over)));
+            asked.push((to.name.as_str(), probe, answer, question(to.addresses[family], over)));
             if to.name == "x/a" && from.kind == Kind::Pod && over == OVER[0] {
                 let service = question(self.scene.service[family], over);
-                asked.push((pair("the Service before x/a"), probe, "x/a", service));
+                asked.push(("the Service before x/a", probe, "x/a", service));
             }
         }
         let questions: Vec<_> = asked.iter().map(|(.., question)| question.clone()).collect();
         let answers = sweep(&questions, patience);
-        let mut wrong: BTreeMap<_, Vec<String>> = BTreeMap::new();
-        for ((pair, probe, name, question), answer) in asked.iter().zip(answers) {
-            let is = match &answer {
-                Answer::From(who) if question.awaited && who == name => continue,
-                Answer::Silence if !question.awaited => continue,
-                Answer::From(who) if question.awaited => format!("was answered by {who:?}"),
+        let is_wrong = |(to, probe, name, _): (&'a str, Probe<'a>, &str, Question), answer| {
+            let is = match answer {
+                Answer::From(who) if probe.allowed && who == name => return None,
+                Answer::Silence if !probe.allowed => return None,
+                Answer::From(who) if probe.allowed => format!("was answered by {who:?}"),
                 Answer::From(_) => "passes, and is forbidden".to_owned(),
                 Answer::Silence => "is silent, and is allowed".to_owned(),
                 Answer::Refused(why) => format!("was refused ({why}), which is neither allowed nor silence"),
             };
-            wrong.entry((pair, is)).or_default().push(show(probe.over, probe.family));
+            Some((to, probe, is))
+        };
+        let wrong: Vec<_> =
+            asked.into_iter().zip(answers).filter_map(|(one, is)| is_wrong(one, is)).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(Wrong(wrong)) }
+    }
+}
+
+/// What is not as a table says: who was asked, what, and what came instead.
+pub(super) struct Wrong<'a>(Vec<(&'a str, Probe<'a>, String)>);
+
+impl<'a> Wrong<'a> {
+    pub(super) fn probes(&self) -> impl Iterator<Item = Probe<'a>> {
+        self.0.iter().map(|(_, probe, _)| *probe)
+    }
+}
+
+impl std::fmt::Display for Wrong<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut pairs: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for (to, probe, is) in &self.0 {
+            pairs.entry((&probe.from.name, to, is)).or_default().push(show(probe.over, probe.family));
         }
-        if wrong.is_empty() {
-            return Ok(());
+        write!(f, "{} pairs are wrong:", pairs.len())?;
+        for ((from, to, is), ways) in pairs.iter().take(SHOWN) {
+            write!(f, "\n    {from} -> {to} {is}: {}", ways.join(" "))?;
         }
-        let lines =
-            wrong.iter().map(|(((from, to), is), ways)| format!("{from} -> {to} {is}: {}", ways.join(" ")));
-        let lines: Vec<_> = lines.take(SHOWN).collect();
-        Err(format!("{} pairs are wrong:\n    {}", wrong.len(), lines.join("\n    ")))
+        Ok(())
     }
 }
 

@@ -25,6 +25,8 @@ const AGAIN: Duration = Duration::from_millis(300);
 const WORD: &[u8] = b"hostname";
 /// Between two looks at the clock: 20 ms.
 const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+/// What passes at most between two looks, unless the machine stands still.
+const STEP: Duration = Duration::from_millis(100);
 
 /// What a question travels over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +64,7 @@ pub enum Answer {
 }
 
 /// Asks all of them at once; answers in the order of the questions. Those that are awaited are waited for, `patience`
-/// long.
+/// long. Time in which this machine let nobody look does not count.
 #[track_caller]
 #[must_use]
 pub fn sweep(questions: &[Question], patience: Duration) -> Vec<Answer> {
@@ -71,24 +73,44 @@ pub fn sweep(questions: &[Question], patience: Duration) -> Vec<Answer> {
         let Some(first) = group.first() else { continue };
         asked.extend(topology::enter(&first.netns, || group.iter().map(Asked::ask).collect::<Vec<_>>()));
     }
-    let begun = Instant::now();
-    let (mut latest, mut sent) = (begun, begun);
+    let mut clock = Clock::start();
+    let (mut latest, mut sent) = (clock.waited, clock.waited);
     loop {
-        let now = Instant::now();
+        clock.look();
         let missing = |(asked, question): (&Asked, &Question)| question.awaited && asked.answer.is_none();
         let missing = asked.iter().zip(questions).any(missing);
-        if now >= begun + patience || (!missing && now >= latest + QUIET) {
+        if clock.waited >= patience || (!missing && clock.waited >= latest + QUIET) {
             break;
         }
-        if now >= sent + AGAIN {
+        if clock.waited >= sent + AGAIN {
             asked.iter_mut().for_each(Asked::again);
-            sent = now;
+            sent = clock.waited;
         }
         if listen(&mut asked) {
-            latest = Instant::now();
+            clock.look();
+            latest = clock.waited;
         }
     }
     asked.into_iter().map(|asked| asked.answer.unwrap_or(Answer::Silence)).collect()
+}
+
+/// How long was waited. Between two looks at most [`STEP`] counts: a machine that stood still for seconds has given
+/// nobody the time to answer.
+struct Clock {
+    waited: Duration,
+    last: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { waited: Duration::ZERO, last: Instant::now() }
+    }
+
+    fn look(&mut self) {
+        let now = Instant::now();
+        self.waited += (now - self.last).min(STEP);
+        self.last = now;
+    }
 }
 
 /// Waits a moment for answers. Has one come?

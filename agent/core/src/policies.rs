@@ -25,7 +25,7 @@ use corduroy_api::{Asked, Key, Kind, Labels, Pod};
 use corduroy_fabric::Model;
 use corduroy_kernel::LinkName;
 use corduroy_kernel::nft::{Expr, Name, Table, Verdict};
-use corduroy_policy::engine::{PASSED, TO_PODS, widened};
+use corduroy_policy::engine::{PASSED, SENT, widened};
 use corduroy_policy::normal::{self, cluster, kubernetes, own};
 use corduroy_policy::{
     Changes, Class, Direction, Dirty, Endpoint, EndpointKey, Engine, Policy, PolicyId, PolicyKind, Stage,
@@ -366,7 +366,7 @@ impl Policies {
         let program = key.and_then(|key| self.engine.program(&key, Stage::Own, direction));
         let unsaid = match direction {
             Direction::Ingress => PASSED,
-            Direction::Egress => TO_PODS,
+            Direction::Egress => SENT,
         };
         Verdict::Goto(program.cloned().unwrap_or_else(|| unsaid.into()))
     }

@@ -20,10 +20,11 @@ use super::origin::{Origin, RuleRef, cut};
 use super::{Dirty, names};
 use crate::normal::{Action, Direction, PolicyId};
 
-/// Where what a pod sends goes on when it may be sent: the chain that judges whether the receiver may get it. It is the
-/// caller's, and must end with a verdict for every packet: one that falls off its end goes on behind the last *jump*,
-/// which is among the policies of the sender.
-pub const TO_PODS: &str = "to-pods";
+/// Where what may be sent ends. It is the caller's, and accepts: whether the receiver may get it is judged from a hook
+/// of its own. The chains of receivers must not be reached from here. Before each transaction older kernels
+/// (Debian 12's 6.1 is one) follow every way that leads through the chains, so that for each rule that lets something
+/// be sent they would look through the programs of all receivers: for seconds, and with a hundred policies for minutes.
+pub const SENT: &str = "sent";
 /// Where a packet goes on that nobody denied. It is the caller's, and accepts.
 pub const PASSED: &str = "passed";
 /// Where a packet goes on that a policy lets in before its destination is translated. It is the caller's, and there as
@@ -35,11 +36,11 @@ pub const DENIED: &str = "denied";
 /// What "let pass" means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Use {
-    /// For a pod: what it sends is now judged as what the receiver gets; what it gets passes.
+    /// For a pod: what it sends may be sent; what it gets passes.
     Pod,
     /// For a host: it passes.
     Host,
-    /// For what a host forwards: what comes is now judged as what it leaves to; what leaves passes.
+    /// For what a host forwards: what comes may be sent on; what leaves passes.
     Forward,
     /// Before connections are tracked: it is accepted, and not tracked.
     Untracked,
@@ -268,7 +269,7 @@ fn policy_name(at: At, id: &PolicyId, segment: usize) -> Name {
 
 fn let_pass(rule: Kernel, at: At) -> Kernel {
     match (at.usage, at.direction) {
-        (Use::Pod, Direction::Egress) | (Use::Forward, Direction::Ingress) => rule.goto(TO_PODS),
+        (Use::Pod, Direction::Egress) | (Use::Forward, Direction::Ingress) => rule.goto(SENT),
         (Use::Untracked, _) => rule.notrack().accept(),
         (Use::PreDnat, _) => rule.goto(LET_IN),
         _ => rule.goto(PASSED),

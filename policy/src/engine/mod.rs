@@ -43,7 +43,7 @@ use sets::{SetId, Sets};
 use world::{Stored, World};
 
 pub use asked::widened;
-pub use chains::{DENIED, LET_IN, PASSED, TO_PODS};
+pub use chains::{DENIED, LET_IN, PASSED, SENT};
 pub use listing::Listed;
 pub use origin::{Count, Origin, RuleRef};
 pub use world::{Class, Endpoint, EndpointKey};

@@ -100,7 +100,7 @@ fn a_policy_reads_like_what_it_says_and_ends_in_silence() {
     assert!(ingress[3].ends_with("goto passed comment \"netpol/shop/web ingress rule 0\""), "{}", ingress[3]);
     assert_eq!((has("-4", &ingress), has("-6", &ingress)), (1, 1));
     let egress = chain(&engine, "netpol/shop/web/egress");
-    let wanted = "ip daddr 10.0.0.0/8 ip daddr != 10.1.0.0/16 counter goto to-pods \
+    let wanted = "ip daddr 10.0.0.0/8 ip daddr != 10.1.0.0/16 counter goto sent \
                   comment \"netpol/shop/web egress rule 0\"";
     assert_eq!(egress, [wanted]);
     let silence = "counter goto denied comment \"tier default, ingress: no rule matched\"";

@@ -5,7 +5,7 @@ use std::fmt;
 
 use corduroy_kernel::nft::{Cmp, Expr, Field, Match, Name, Rule, Set, SetKind, Value, Verdict};
 use corduroy_kernel::{Family, IpNet};
-use corduroy_policy::engine::{DENIED, PASSED, TO_PODS};
+use corduroy_policy::engine::{DENIED, PASSED, SENT};
 use corduroy_policy::{Direction, Dirty, EndpointKey, Engine, Stage};
 
 use crate::judge::Packet;
@@ -125,7 +125,7 @@ impl Kernel {
         program.is_none_or(|program| match self.walk(program, packet) {
             Some(Verdict::Accept) => true,
             Some(Verdict::Goto(to)) => match (to.as_str(), direction) {
-                (TO_PODS, Direction::Egress) | (PASSED, _) => true,
+                (SENT, Direction::Egress) | (PASSED, _) => true,
                 (DENIED, _) => false,
                 _ => panic!("{program} goes to {to}"),
             },

@@ -19,7 +19,8 @@ use crate::desired;
 use crate::key::Key;
 
 /// The chains that say which connections were judged by the program that is in force.
-const JUDGED: [&str; 6] = ["forward", "pods-to-host", "host-prednat", "host-in", "host-out", PASSED];
+const JUDGED: [&str; 7] =
+    ["forward", desired::nft::TO_PODS, "pods-to-host", "host-prednat", "host-in", "host-out", PASSED];
 
 /// How long a policy waits at most for what it asks about others.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -24,7 +24,7 @@ use corduroy_kernel::nft::{
     Value, Verdict,
 };
 use corduroy_kernel::{Family, IpNet, LinkName, Vxlan};
-use corduroy_policy::engine::{self, DENIED, PASSED};
+use corduroy_policy::engine::{self, DENIED, PASSED, SENT};
 use corduroy_policy::{Class, Direction, EndpointKey, Stage};
 
 use super::nft::{IPIP, judged_before};
@@ -309,18 +309,18 @@ pub(super) fn output(known: &Known) -> Option<Rule> {
     known.policies.has_hosts().then(|| to_host.goto("host-out"))
 }
 
-/// What is forwarded from an interface of the host: judged, and then as what it is forwarded to.
-pub(super) fn forward(known: &Known, onward: &str) -> Vec<Rule> {
+/// What is forwarded from an interface of the host: judged, and behind that as what it is forwarded to.
+pub(super) fn forward(known: &Known) -> Vec<Rule> {
     if !known.policies.has_hosts() {
         return Vec::new();
     }
-    let judged = Rule::new().goto(onward);
-    allowed_early(onward).into_iter().chain(dispatch(known, FORWARD_IN)).chain([judged]).collect()
+    allowed_early(SENT).into_iter().chain(dispatch(known, FORWARD_IN)).collect()
 }
 
 /// What is forwarded to an interface of the host.
 pub(super) fn forwarded(known: &Known) -> Vec<Rule> {
-    let mut rules = if known.policies.has_hosts() { dispatch(known, FORWARD_OUT) } else { Vec::new() };
-    rules.push(Rule::new().goto(PASSED));
-    rules
+    if !known.policies.has_hosts() {
+        return Vec::new();
+    }
+    dispatch(known, FORWARD_OUT).into_iter().chain([Rule::new().goto(PASSED)]).collect()
 }

@@ -6,19 +6,21 @@
 //!                  tunnelled packets only from nodes
 //! forward filter   of a connection judged before: accept, or drop if it is denied by now
 //!                  to a range of services, untranslated: drop
-//!                  iifname cord*  ─► from-pods ─► pod-limits, vmap egress ─► its program ─► to-pods
-//!                  oifname cord*  ─► to-pods ─► vmap ingress ─► its program ─► passed
+//!                  iifname cord*  ─► from-pods ─► pod-limits, vmap egress ─► its program ─► sent: on to to-pods
+//! to-pods filter   of a connection judged before: accept
+//!                  oifname cord*  ─► vmap ingress ─► its program ─► passed
 //!                  passed: noted in the connection's mark, accept        denied: reported, noted, drop
 //! output filter    oifname cord*  only to an address the interface has
 //! postrouting nat  from a pool with natOutgoing to neither pool nor node ─► masquerade, fully random
 //! ```
 //! What every packet of every pod meets is kept short, since it pays for each base chain and each lookup: the
-//! source check, and one rule that lets through what belongs to a connection judged before. The source
+//! source check, and one rule in each chain that lets through what belongs to a connection judged before. The source
 //! check stands before connection tracking, so that a forged packet costs no entry and takes part in nobody's
-//! connection. Traffic between two pods of this node is what one may send and the other may get: what the
-//! sender's program lets pass *goes to* the receiver's, and only what that lets pass is accepted. The verdict maps send
-//! each pod where its program is. An interface that is in no map passes nothing: an agent that is late or dead fails
-//! closed. What is denied is dropped in silence.
+//! connection. Traffic between two pods of this node is what one may send and the other may get: both are judged, the
+//! receiver from a hook of its own, so that the kernel need not follow every way from the programs of all senders to
+//! those of all receivers before it takes a change ([`SENT`]). The verdict maps send each pod where its program is. An
+//! interface that is in no map passes nothing: an agent that is late or dead fails closed. What is denied is dropped
+//! in silence.
 //!
 //! A packet to an address in an announced range of services that kube-proxy has not translated by now is for nobody:
 //! it would leave by the default route, to a router that sends it back. No route can stop it, because the kernel looks
@@ -37,7 +39,7 @@ use corduroy_kernel::nft::{
 use corduroy_kernel::{Family, IpNet, LinkName, Vxlan};
 
 use corduroy_policy::Direction;
-use corduroy_policy::engine::{DENIED, PASSED, TO_PODS};
+use corduroy_policy::engine::{DENIED, PASSED, SENT};
 
 use super::{hosts, links};
 use crate::convert;
@@ -45,6 +47,8 @@ use crate::explain::drops;
 use crate::known::Known;
 use crate::policies::{Generation, MARK};
 
+/// The chain that judges what goes to pods.
+pub const TO_PODS: &str = "to-pods";
 /// The BGP port, which pods may not reach on nodes.
 const BGP_PORT: u16 = 179;
 /// IP protocol number of IPIP.
@@ -69,13 +73,14 @@ pub const SETS: [&str; 12] = [
     "ingress",
 ];
 /// The chains of the table that do not come from policies.
-pub const CHAINS: [&str; 11] = [
+pub const CHAINS: [&str; 12] = [
     "prerouting",
     "pod-limits",
     "input",
     "pods-to-host",
     "forward",
     "from-pods",
+    SENT,
     TO_PODS,
     PASSED,
     DENIED,
@@ -187,6 +192,7 @@ pub fn chain(known: &Known, name: &Name) -> Option<Chain> {
         "pods-to-host" => pods_to_host(known),
         "forward" => forward(known),
         "from-pods" => from_pods_chain(),
+        SENT => vec![Rule::new().accept()],
         TO_PODS => to_pods_chain(known),
         PASSED => noted(known.policies.generation().mark(), Rule::new().accept()),
         DENIED => denied(),
@@ -208,6 +214,7 @@ pub fn base(name: &Name) -> Option<Base> {
         "prerouting" => (ChainKind::Filter, Hook::Prerouting, -300),
         "input" => (ChainKind::Filter, Hook::Input, 0),
         "forward" => (ChainKind::Filter, Hook::Forward, 0),
+        TO_PODS => (ChainKind::Filter, Hook::Forward, 1),
         "output" => (ChainKind::Filter, Hook::Output, 0),
         "postrouting" => (ChainKind::Nat, Hook::Postrouting, 100),
         other => return hosts::base(other),
@@ -310,8 +317,7 @@ fn forward(known: &Known) -> Vec<Rule> {
         }
     }
     rules.push(from_pods().goto("from-pods"));
-    rules.extend(hosts::forward(known, TO_PODS));
-    rules.push(to_pods().goto(TO_PODS));
+    rules.extend(hosts::forward(known));
     rules
 }
 
@@ -319,49 +325,67 @@ fn forward(known: &Known) -> Vec<Rule> {
 /// then the next of them is judged. Answers, and errors it causes, pass unless it was denied: they can't be judged
 /// themselves, being the other way round.
 pub(super) fn judged_before(known: &Known) -> Vec<Rule> {
-    let tracked = CtState::ESTABLISHED.or(CtState::RELATED);
-    let of = |states| Rule::new().when(Match::ct_state(states));
-    let answer = || of(tracked).when(Match::ct_direction(CtDirection::Reply));
     let denied = Match::ct_mark(MARK, Generation::DENIED);
     vec![
-        of(tracked).when(Match::ct_mark(MARK, known.policies.generation().mark())).accept(),
+        tracked().when(Match::ct_mark(MARK, known.policies.generation().mark())).accept(),
         answer().when(denied.not()).accept(),
         answer().counter().drop().comment("of a connection that is denied by now"),
-        of(CtState::RELATED).when(denied.not()).accept(),
+        related().when(denied.not()).accept(),
     ]
 }
 
-/// What a pod sends to its own host is judged as what it sends to others, but for neighbour discovery.
+fn tracked() -> Rule {
+    Rule::new().when(Match::ct_state(CtState::ESTABLISHED.or(CtState::RELATED)))
+}
+
+fn answer() -> Rule {
+    tracked().when(Match::ct_direction(CtDirection::Reply))
+}
+
+fn related() -> Rule {
+    Rule::new().when(Match::ct_state(CtState::RELATED))
+}
+
+/// What a pod sends to its own host is judged as what it sends to others, but for neighbour discovery. Nobody judges it
+/// behind that, so that it is noted as let pass before; one that is denied is noted as that.
 fn pods_to_host(known: &Known) -> Vec<Rule> {
     let mut rules = judged_before(known);
     for kind in [SOLICIT, ADVERTISE] {
         rules.push(Rule::new().when(Match::icmp_type(Family::V6, kind)).accept());
     }
-    rules.extend([Rule::new().jump("pod-limits"), Rule::new().vmap([Field::Iifname], "egress"), unknown()]);
+    rules.push(Rule::new().jump("pod-limits"));
+    rules.extend(noted(known.policies.generation().mark(), Rule::new().vmap([Field::Iifname], "egress")));
+    rules.push(unknown());
     rules
 }
 
-/// What a new connection from a pod's interface may be: the map sends it to that pod's program. A pod reaches itself,
-/// also by a service: then the source is an address of the interface it leaves by.
+/// What a new connection from a pod's interface may be: the map sends it to that pod's program.
 fn from_pods_chain() -> Vec<Rule> {
-    let own = |family, set: &str| {
+    let mut rules = vec![Rule::new().jump("pod-limits")];
+    rules.extend(to_itself(SENT));
+    rules.extend([Rule::new().vmap([Field::Iifname], "egress"), unknown()]);
+    rules
+}
+
+/// A pod reaches itself, also by a service: then the source is an address of the interface it leaves by.
+fn to_itself(onward: &str) -> [Rule; 2] {
+    [(Family::V4, "pods4"), (Family::V6, "pods6")].map(|(family, set)| {
         let own = Rule::new().in_set([Field::Oifname, Field::Saddr(family)], set);
-        own.goto(PASSED).comment("a pod and itself")
-    };
-    vec![
-        Rule::new().jump("pod-limits"),
-        own(Family::V4, "pods4"),
-        own(Family::V6, "pods6"),
-        Rule::new().vmap([Field::Iifname], "egress"),
-        unknown(),
-    ]
+        own.goto(onward).comment("a pod and itself")
+    })
 }
 
 /// What a new connection to a pod's interface may be. Others end here too, having passed what was to be asked of them.
+/// What `forward` let through as an answer, or as an error that a connection causes, is not judged here either.
 fn to_pods_chain(known: &Known) -> Vec<Rule> {
-    let unknown = to_pods().counter().drop().comment("an interface that is not known");
-    let judged = [Rule::new().vmap([Field::Oifname], "ingress"), unknown];
-    judged.into_iter().chain(hosts::forwarded(known)).collect()
+    let judged = Rule::new().when(Match::ct_mark(MARK, known.policies.generation().mark())).accept();
+    let mut rules = vec![judged, answer().accept(), related().accept()];
+    rules.extend(to_itself(PASSED));
+    rules.push(Rule::new().vmap([Field::Oifname], "ingress"));
+    rules.push(to_pods().counter().drop().comment("an interface that is not known"));
+    rules.extend(hosts::forwarded(known));
+    rules.push(from_pods().goto(PASSED));
+    rules
 }
 
 fn unknown() -> Rule {

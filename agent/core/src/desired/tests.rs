@@ -173,7 +173,7 @@ fn the_elements_of_the_table_follow_pods_nodes_and_pools() {
     let [pools, masq] = nft::pool_elements(net("10.1.0.0/16"));
     assert_eq!((has(&known, pools), has(&known, masq)), (Some(None), Some(None)));
     let [egress, _] = nft::link_elements(pod(7).link);
-    assert_eq!(has(&known, egress), Some(Some(Verdict::Goto("to-pods".into()))), "nobody says anything");
+    assert_eq!(has(&known, egress), Some(Some(Verdict::Goto("sent".into()))), "nobody says anything");
     assert_eq!(has(&known, nft::pod_element(pod(7).link, ip("10.1.0.7"))), Some(None));
     assert_eq!(has(&known, nft::pod_element(pod(8).link, ip("10.1.0.7"))), None);
     gone(&mut known, Kind::FabricNode, "c");
@@ -247,7 +247,6 @@ fn connections_are_judged_by_their_first_packet_and_again_when_more_may_be_denie
              comment \"of a connection that is denied by now\"",
             "ct state related ct mark & 0x7fff0000 != 0x7fff0000 accept",
             "iifname \"cord*\" goto from-pods",
-            "oifname \"cord*\" goto to-pods",
         ]
     );
     let unknown = "counter drop comment \"an interface that is not known\"";
@@ -255,15 +254,26 @@ fn connections_are_judged_by_their_first_packet_and_again_when_more_may_be_denie
         chain("from-pods"),
         [
             "jump pod-limits",
-            "oifname . ip saddr @pods4 goto passed comment \"a pod and itself\"",
-            "oifname . ip6 saddr @pods6 goto passed comment \"a pod and itself\"",
+            "oifname . ip saddr @pods4 goto sent comment \"a pod and itself\"",
+            "oifname . ip6 saddr @pods6 goto sent comment \"a pod and itself\"",
             "iifname vmap @egress",
             unknown,
         ]
     );
+    assert_eq!(chain("sent"), ["accept"]);
     assert_eq!(
         chain("to-pods"),
-        ["oifname vmap @ingress", &format!("oifname \"cord*\" {unknown}"), "goto passed"]
+        [
+            "type filter hook forward priority 1; policy accept;",
+            "ct mark & 0x7fff0000 == 0x00010000 accept",
+            "ct state established,related ct direction reply accept",
+            "ct state related accept",
+            "oifname . ip saddr @pods4 goto passed comment \"a pod and itself\"",
+            "oifname . ip6 saddr @pods6 goto passed comment \"a pod and itself\"",
+            "oifname vmap @ingress",
+            &format!("oifname \"cord*\" {unknown}"),
+            "iifname \"cord*\" goto passed",
+        ]
     );
     assert_eq!(chain("passed"), ["ct mark set ct mark & 0x8000ffff | 0x00010000", "accept"]);
     assert_eq!(
@@ -280,6 +290,7 @@ fn connections_are_judged_by_their_first_packet_and_again_when_more_may_be_denie
             "icmpv6 type 135 accept",
             "icmpv6 type 136 accept",
             "jump pod-limits",
+            "ct mark set ct mark & 0x8000ffff | 0x00010000",
             "iifname vmap @egress",
             unknown,
         ]
@@ -341,9 +352,10 @@ fn a_host_endpoint_is_closed_but_for_the_failsafe_ports_and_what_it_forwards_is_
     assert_eq!(chain("input").last().unwrap(), "goto host-in");
     assert_eq!(chain("output").last().unwrap(), "oifname != \"cord*\" goto host-out");
     let forward = chain("forward");
-    let ends = ["iifname vmap @host-forward-in", "goto to-pods", "oifname \"cord*\" goto to-pods"];
-    assert_eq!(forward[forward.len() - 3..], ends);
-    assert_eq!(chain("to-pods")[2..], ["oifname vmap @host-forward-out", "goto passed"]);
+    assert_eq!(forward.last().unwrap(), "iifname vmap @host-forward-in");
+    let to_pods = chain("to-pods");
+    let ends = ["oifname vmap @host-forward-out", "goto passed", "iifname \"cord*\" goto passed"];
+    assert_eq!(to_pods[to_pods.len() - 3..], ends);
     let all = "{node: a, interfaceName: '*'}";
     let all = resource(Kind::HostEndpoint, "all", all);
     let key = all.key();

@@ -7,7 +7,7 @@ use corduroy_api::{
 };
 use corduroy_bgp::Time;
 use corduroy_ipc::cni::{Add, AttachmentKey, CniAnswer, CniRequest, code};
-use corduroy_kernel::nft::{Change, Key, Table};
+use corduroy_kernel::nft::{Change, Expr, Key, Rule, Table, Verdict};
 use corduroy_kernel::{NetnsId, Op};
 
 use super::super::tests::World;
@@ -88,7 +88,7 @@ fn what_policies_say_changes_in_one_transaction_and_makes_a_new_generation() {
     world.settle();
     assert_eq!(
         (verdict(&world, "egress"), verdict(&world, "ingress")),
-        ("goto to-pods".into(), "goto passed".into())
+        ("goto sent".into(), "goto passed".into())
     );
     let before = world.agent.known().policies.generation();
     world.applied.clear();
@@ -129,8 +129,52 @@ fn a_member_that_comes_is_one_element_and_no_new_generation_and_one_that_goes_is
     tell(&mut world, [Event::Gone(ResourceKey::new(Kind::RemotePod, "shop/db-1"))]);
     let [Op::Nft(changes)] = world.applied.as_slice() else { panic!("{:?}", world.applied) };
     let rules = changes.iter().filter(|change| matches!(change, Change::SetRules(..))).count();
-    assert_eq!((changes.len(), rules), (4, 3), "{changes:?}");
+    assert_eq!((changes.len(), rules), (5, 4), "{changes:?}");
     assert_ne!(world.agent.known().policies.generation(), before);
+}
+
+/// How many rules a kernel looks at that follows every way from the hooks through the table, as older ones do before
+/// each transaction.
+fn followed(table: &Table) -> usize {
+    let bases = table.chains.values().filter(|chain| chain.base.is_some());
+    bases.map(|chain| chain.rules.iter().map(|rule| ways(table, rule)).sum::<usize>()).sum()
+}
+
+fn ways(table: &Table, rule: &Rule) -> usize {
+    let to = |verdict: &Verdict| match verdict {
+        Verdict::Jump(chain) | Verdict::Goto(chain) => {
+            table.chains[chain].rules.iter().map(|rule| ways(table, rule)).sum()
+        }
+        _ => 0,
+    };
+    let beyond = rule.exprs().iter().map(|expr| match expr {
+        Expr::Verdict(verdict) => to(verdict),
+        Expr::Vmap(_, map) => table.sets[map].elements.values().flatten().map(to).sum(),
+        _ => 0,
+    });
+    1 + beyond.sum::<usize>()
+}
+
+#[test]
+fn no_kernel_follows_ways_from_each_sender_to_each_receiver() {
+    const PODS: u32 = 8;
+    let followed = |policies: u32| {
+        let mut world = world();
+        let rule = "{ports: [{port: 80}]}";
+        let spec = format!("{{podSelector: {{}}, ingress: [{rule}], egress: [{rule}]}}");
+        tell(&mut world, (0..policies).map(|n| policy(&format!("shop/p{n}"), &spec)));
+        for n in 0..PODS {
+            let name = format!("web-{n}");
+            let pod = pod(&format!("shop/{name}"), &name, None);
+            tell(&mut world, [Event::Put(Resource::Pod(Arc::new(pod)))]);
+            add(&mut world, &name, n);
+            world.settle();
+        }
+        assert!(verdict(&world, "egress").matches("goto prog-").count() == PODS as usize);
+        followed(table(&world))
+    };
+    let (few, many) = (followed(4), followed(8));
+    assert!(many <= 2 * few, "with twice the policies {many} rules instead of {few}");
 }
 
 #[test]
@@ -253,7 +297,7 @@ fn a_policy_that_names_a_service_asks_for_it_and_is_in_force_when_its_endpoints_
     assert!(world.agent.known().policies.asked().services.is_empty());
     tell(&mut world, [of(Kind::NetworkPolicy, "shop/out", TO_DB)]);
     assert_eq!(world.agent.known().policies.asked().services, ["shop/db".to_owned()].into());
-    assert_eq!(verdict(&world, "egress"), "goto to-pods", "it waits");
+    assert_eq!(verdict(&world, "egress"), "goto sent", "it waits");
     tell(&mut world, [service("shop/db", &["10.1.9.9", "fd00::9"])]);
     assert!(verdict(&world, "egress").starts_with("goto prog-"));
     let ports = |world: &World, suffix: &str| -> Vec<String> {
@@ -292,7 +336,7 @@ fn services_that_can_not_be_had_hold_no_policy_up_for_ever() {
             of(Kind::NetworkPolicy, "shop/out", TO_DB),
         ],
     );
-    assert_eq!(verdict(&world, "egress"), "goto to-pods");
+    assert_eq!(verdict(&world, "egress"), "goto sent");
     let due = world.agent.next_timeout().unwrap();
     world.agent.handle(Input::Timeout, due);
     world.settle();

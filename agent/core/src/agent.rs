@@ -150,7 +150,7 @@ impl Agent {
             }
             Input::Member(member) => intake::member(self, member),
             Input::Heard(heard) => self.course.drops.heard(&self.known, heard),
-            Input::Flows(flows) => sweep::flows(&mut self.course.sweep, flows, now),
+            Input::Flows(flows) => sweep::flows(self, flows, now),
             Input::HungUp(id) => self.endpoints.handle(endpoints::Input::HungUp(id), now),
             Input::Timeout => self.timeout(now),
         }

@@ -7,12 +7,14 @@
 //! judges, and what is denied is marked so.
 //!
 //! Reading costs what there are of connections. So it is done at most once a second, and takes a twentieth of the
-//! time at most, however often policies change; and what was read is judged in slices, so that nothing waits for it.
+//! time, however often policies change, unless it would have to wait for more than ten seconds; and what was read is
+//! judged in slices, so that nothing waits for it. Most connections of a busy node are over and only remembered: those
+//! are not judged.
 
 use std::time::Duration;
 
 use corduroy_bgp::Time;
-use corduroy_kernel::{Flow, FlowKey, Op};
+use corduroy_kernel::{Flow, FlowKey, Op, TcpState};
 use corduroy_policy::engine::PASSED;
 
 use super::{Agent, Output};
@@ -23,8 +25,10 @@ use crate::reconcile::Ticket;
 
 /// Between two sweeps, at least.
 const PAUSE: Duration = Duration::from_secs(1);
-/// And so many times as long as the last one took.
+/// And so many times as long as the last one took…
 const SHARE: u32 = 20;
+/// …but no longer than this, or than the last one took.
+const LONGEST: Duration = Duration::from_secs(10);
 /// How many connections are judged at a time: some milliseconds.
 const SLICE: usize = 256;
 /// Nobody waits to hear what became of the marks: what is gone is as good as marked, and what was refused is seen in
@@ -54,12 +58,19 @@ impl Sweep {
 }
 
 /// The connections, as they were read; `None`: they could not be, and are read again later.
-pub(super) fn flows(sweep: &mut Sweep, flows: Option<Vec<Flow>>, now: Time) {
+pub(super) fn flows(agent: &mut Agent, flows: Option<Vec<Flow>>, now: Time) {
+    let current = agent.known.policies.generation().mark();
+    let is_old = |flow: &Flow| ![current, Generation::DENIED].contains(&(flow.mark & MARK));
+    let is_over = |flow: &Flow| matches!(flow.tcp, Some(TcpState::TimeWait | TcpState::Close));
+    let sweep = &mut agent.course.sweep;
     if flows.is_none() {
         sweep.under_way = None;
         sweep.not_before = now + PAUSE;
     }
-    sweep.waiting = flows;
+    sweep.waiting = flows.map(|mut flows| {
+        flows.retain(|flow| is_old(flow) && !is_over(flow));
+        flows
+    });
 }
 
 /// Goes on with the sweep, or begins one.
@@ -92,14 +103,11 @@ pub(super) fn settle(agent: &mut Agent, now: Time) {
 fn judge(agent: &mut Agent, now: Time) {
     let mut waiting = agent.course.sweep.waiting.take().unwrap_or_default();
     let rest = waiting.split_off(waiting.len().min(SLICE));
-    let current = agent.known.policies.generation().mark();
-    let is_old = |flow: &&Flow| ![current, Generation::DENIED].contains(&(flow.mark & MARK));
     let is_denied = |flow: &&Flow| {
         explain::is_of_pods(&agent.known, flow)
             && !explain::judged(&agent.known, &explain::first_packet(flow)).allowed()
     };
-    let denied = waiting.iter().filter(is_old).filter(is_denied);
-    let flows: Vec<FlowKey> = denied.map(|flow| flow.key).collect();
+    let flows: Vec<FlowKey> = waiting.iter().filter(is_denied).map(|flow| flow.key).collect();
     if !flows.is_empty() {
         let op = Op::MarkFlows { mask: MARK, value: Generation::DENIED, flows };
         agent.reconciler.queue(TICKET, op);
@@ -112,7 +120,8 @@ fn judge(agent: &mut Agent, now: Time) {
     }
     if let Some((generation, since)) = sweep.under_way.take() {
         sweep.swept = Some(generation);
-        sweep.not_before = now + PAUSE.max(now.since(since) * SHARE);
+        let took = now.since(since);
+        sweep.not_before = now + (took * SHARE).clamp(PAUSE, LONGEST.max(took));
         sweep.due = Some(sweep.not_before).filter(|_| generation != agent.known.policies.generation());
     }
 }

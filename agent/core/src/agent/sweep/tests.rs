@@ -1,6 +1,6 @@
 use corduroy_api::{Event, Scope};
 use corduroy_bgp::Time;
-use corduroy_kernel::{Flow, FlowKey, FlowStatus, Op, Tuple, TupleId};
+use corduroy_kernel::{Flow, FlowKey, FlowStatus, Op, TcpState, Tuple, TupleId};
 
 use super::super::policing::tests::{FROM_DB, add, policy, remote, tell, world};
 use super::super::tests::World;
@@ -65,9 +65,11 @@ fn only_connections_of_former_programs_that_are_denied_by_now_are_marked() {
     let mut world = swept();
     let now = world.agent.known().policies.generation().mark();
     let old = 0x7ffe << 16;
+    let over = Flow { tcp: Some(TcpState::TimeWait), ..flow(&world, "10.1.9.5", old) };
     let flows = vec![
-        flow(&world, "10.1.9.9", old),
+        over,
         flow(&world, "10.1.9.8", old),
+        flow(&world, "10.1.9.9", old),
         flow(&world, "10.1.9.7", now),
         flow(&world, "10.1.9.6", Generation::DENIED),
         flow(&world, "192.0.2.1", old),
@@ -102,4 +104,16 @@ fn a_new_generation_is_swept_a_second_after_the_last_sweep_and_not_again_without
     world.agent.handle(Input::Flows(None), begun + second * 2);
     assert!(!asks(&mut world, begun + second * 2));
     assert!(asks(&mut world, begun + second * 4), "what could not be read is read again");
+}
+
+#[test]
+fn a_sweep_that_took_long_is_followed_by_another_within_ten_seconds() {
+    let mut world = swept();
+    let second = std::time::Duration::from_secs(1);
+    let read = world.now + second * 3;
+    world.agent.handle(Input::Flows(Some(Vec::new())), read);
+    world.settle();
+    tell(&mut world, [policy("shop/none", "{podSelector: {}, policyTypes: [Ingress]}")]);
+    assert!(!asks(&mut world, read + second * 9), "it had taken three seconds");
+    assert!(asks(&mut world, read + second * 11));
 }

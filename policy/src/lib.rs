@@ -25,5 +25,5 @@ pub mod warnings;
 pub use engine::{Changes, Class, Dirty, Endpoint, EndpointKey, Engine, Stage};
 pub use engine::{Count, Origin, RuleRef};
 pub use normal::{Direction, Policy, PolicyId, PolicyKind, Tier};
-pub use trace::{Judgement, Said, Step, Trace};
+pub use trace::{Judgement, Said, Settled, Step, Trace};
 pub use warnings::{Warning, Why};

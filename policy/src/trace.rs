@@ -16,7 +16,8 @@ use crate::normal::{Action, Direction, PolicyId};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
     /// First what the sender may send, then what the receiver may get, of those who are endpoints of this node. For a
-    /// moment two endpoints can have one address; then each is judged.
+    /// moment two endpoints can have one address; then each is judged. An endpoint of a host is judged where its
+    /// doNotTrack or preDNAT policies say something, and nowhere else then.
     pub judgements: Vec<Judgement>,
 }
 
@@ -27,11 +28,24 @@ pub struct Judgement {
     pub endpoint: EndpointKey,
     /// Whether it sends or gets it.
     pub direction: Direction,
+    /// Where it is judged: never as what a host forwards, since only the kernel knows by which interface that goes.
+    pub stage: Stage,
     /// May it pass?
     pub allowed: bool,
+    /// What decided instead of policies, as only the caller knows.
+    pub settled: Option<Settled>,
     /// The tiers that were asked, in order. The last one decided, unless all of them passed it on; none: no policy
     /// selects the endpoint in this direction.
     pub steps: Vec<Step>,
+}
+
+/// What decides about a host where policies do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The port is one that no policy closes.
+    Failsafe,
+    /// No policy speaks of what the host itself sends or gets.
+    Closed,
 }
 
 /// A tier that was asked.
@@ -79,7 +93,17 @@ impl Display for Judgement {
         let direction = self.direction.to_string();
         let class = if self.endpoint.class == Class::HostEndpoint { "host endpoint " } else { "" };
         let verdict = if self.allowed { "allowed" } else { "denied" };
-        write!(f, "{direction:<7} of {class}{}: {verdict}", self.endpoint.name)?;
+        let place = match self.stage {
+            Stage::Own | Stage::Forward => "",
+            Stage::Untracked => " before tracking",
+            Stage::PreDnat => " before translation",
+        };
+        write!(f, "{direction:<7} of {class}{}{place}: {verdict}", self.endpoint.name)?;
+        match self.settled {
+            Some(Settled::Failsafe) => return f.write_str(", no policy closes this port"),
+            Some(Settled::Closed) => return f.write_str(", no policy selects it in this direction"),
+            None => {}
+        }
         match self.steps.last() {
             None => return f.write_str(", no policy selects it"),
             Some(Step { said: Said::Rule(rule, Action::Allow | Action::Deny), .. }) => {
@@ -117,18 +141,34 @@ pub(crate) fn trace(engine: &Engine, packet: &Packet) -> Trace {
     Trace { judgements: judged.collect() }
 }
 
-fn judge(engine: &Engine, packet: &Packet, key: &EndpointKey, direction: Direction) -> Judgement {
+/// What is decided early is decided; else what the endpoint itself sends or gets is judged.
+pub(crate) fn judge(engine: &Engine, packet: &Packet, key: &EndpointKey, direction: Direction) -> Judgement {
+    let early = [Stage::Untracked, Stage::PreDnat].into_iter().find_map(|stage| {
+        engine.program(key, stage, direction)?;
+        let judged = judge_at(engine, packet, (key, stage), direction);
+        let decided = |step: &Step| matches!(step.said, Said::Rule(_, Action::Allow | Action::Deny));
+        judged.steps.last().is_some_and(decided).then_some(judged)
+    });
+    early.unwrap_or_else(|| judge_at(engine, packet, (key, Stage::Own), direction))
+}
+
+fn judge_at(
+    engine: &Engine,
+    packet: &Packet,
+    (key, stage): (&EndpointKey, Stage),
+    direction: Direction,
+) -> Judgement {
     let mut walk = Walk { engine, packet, steps: Vec::new() };
-    let end = engine.program(key, Stage::Own, direction).and_then(|program| walk.chain(program));
-    let allowed = end.is_none_or(|to| to.as_str() != DENIED);
+    let end = engine.program(key, stage, direction).and_then(|program| walk.chain(program));
+    let allowed = end != Some(Verdict::Goto(DENIED.into()));
     let mut steps = walk.steps;
-    complete(engine, (key, direction), &mut steps);
-    Judgement { endpoint: key.clone(), direction, allowed, steps }
+    complete(engine, (key, stage), direction, &mut steps);
+    Judgement { endpoint: key.clone(), direction, stage, allowed, settled: None, steps }
 }
 
 /// Policies without a rule have no chain that would be asked, but they are why a tier has a word in it.
-fn complete(engine: &Engine, (key, direction): (&EndpointKey, Direction), steps: &mut [Step]) {
-    let tiers = engine.selecting(key, direction);
+fn complete(engine: &Engine, (key, stage): (&EndpointKey, Stage), direction: Direction, steps: &mut [Step]) {
+    let tiers = engine.selecting(key, stage, direction);
     for step in steps.iter_mut().filter(|step| matches!(step.said, Said::Default(_))) {
         if let Some((_, policies)) = tiers.iter().find(|(tier, _)| *tier == step.tier) {
             step.policies.clone_from(policies);
@@ -143,14 +183,14 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The chain of others that a packet leaves to; `None`: back to where it came from.
-    fn chain(&mut self, name: &Name) -> Option<Name> {
+    /// The verdict that ends it: accepted, or off to a chain of others; `None`: back to where it came from.
+    fn chain(&mut self, name: &Name) -> Option<Verdict> {
         for (rule, origin) in self.engine.written(name)? {
             let verdict = self.verdict(&rule);
             self.note(origin, verdict.is_some());
             match verdict {
                 Some(Some(Verdict::Return)) => return None,
-                Some(Some(Verdict::Goto(to))) => return Some(to),
+                Some(Some(end @ (Verdict::Goto(_) | Verdict::Accept))) => return Some(end),
                 Some(Some(Verdict::Jump(to))) => {
                     if let Some(end) = self.chain(&to) {
                         return Some(end);

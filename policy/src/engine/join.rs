@@ -250,10 +250,15 @@ impl Engine {
 
     /// The tiers that have a word in it, in order, as far as a packet can come, each with those of its policies that
     /// select the endpoint.
-    pub(crate) fn selecting(&self, key: &EndpointKey, direction: Direction) -> Vec<(String, Vec<PolicyId>)> {
+    pub(crate) fn selecting(
+        &self,
+        key: &EndpointKey,
+        stage: Stage,
+        direction: Direction,
+    ) -> Vec<(String, Vec<PolicyId>)> {
         let group = self.groups.of(key).and_then(|id| self.groups.get(id));
         let selecting = group.map(|group| self.kept_for(group)).unwrap_or_default();
-        let tiers = self.tiers_of(&selecting, Stage::Own, direction);
+        let tiers = self.tiers_of(&selecting, stage, direction);
         tiers.into_iter().map(|TierPart { name, policies, .. }| (name, policies)).collect()
     }
 

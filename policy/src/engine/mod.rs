@@ -49,7 +49,7 @@ pub use origin::{Count, Origin, RuleRef};
 pub use world::{Class, Endpoint, EndpointKey};
 
 use crate::normal::{Direction, Order, Policy, PolicyId, Tier, Who};
-use crate::trace::{self, Trace};
+use crate::trace::{self, Judgement, Trace};
 use crate::warnings::{self, Warning};
 
 /// Where on a packet's way a program stands.
@@ -269,6 +269,12 @@ impl Engine {
     #[must_use]
     pub fn trace(&self, packet: &Packet) -> Trace {
         trace::trace(self, packet)
+    }
+
+    /// The same of one endpoint of this node, whatever its addresses are.
+    #[must_use]
+    pub fn judgement(&self, packet: &Packet, key: &EndpointKey, direction: Direction) -> Judgement {
+        trace::judge(self, packet, key, direction)
     }
 
     /// The endpoints of this node that have an address.

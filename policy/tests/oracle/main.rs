@@ -53,7 +53,11 @@ fn agree(cluster: &Cluster, kernel: &Kernel, dice: &mut Dice) -> Result<(), Test
 }
 
 /// Traces packets of all endpoints of this node, and holds what decides them against what the resources say.
-fn explained(cluster: &Cluster, engine: &Engine, dice: &mut Dice) -> Result<(), TestCaseError> {
+fn explained(
+    (cluster, kernel): (&Cluster, &Kernel),
+    engine: &Engine,
+    dice: &mut Dice,
+) -> Result<(), TestCaseError> {
     for (key, endpoint) in cluster.endpoints.iter().filter(|(_, it)| it.local && !it.absent) {
         for direction in Direction::ALL {
             let Some(packet) = random::packet(cluster, endpoint, direction, dice) else { continue };
@@ -63,6 +67,10 @@ fn explained(cluster: &Cluster, engine: &Engine, dice: &mut Dice) -> Result<(), 
                 prop_assert_eq!(packet.source, packet.destination);
                 continue;
             };
+            if found.stage != Stage::Own {
+                prop_assert_eq!(found.allowed, kernel.passes(key, found.stage, direction, &packet));
+                continue;
+            }
             let wanted = judge::decides(cluster, key, direction, &packet);
             let by = found.steps.last().and_then(|step| match &step.said {
                 Said::Rule(rule, action) if *action != Action::Pass => Some(rule),
@@ -180,9 +188,10 @@ proptest! {
         let mut cluster = Cluster::start();
         changes(&seeds).iter().for_each(|change| cluster.apply(change));
         let engine = told_at_once(&cluster, false);
+        let kernel = Kernel::of(&engine);
         let mut dice = Dice(seed);
         for _ in 0..PACKETS / 4 {
-            explained(&cluster, &engine, &mut dice)?;
+            explained((&cluster, &kernel), &engine, &mut dice)?;
         }
         for_nothing(&cluster, &engine, &mut dice)?;
     }

@@ -17,13 +17,14 @@
 //! and is judged by all.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use corduroy_api::policy::host::{HostEndpoint, Interfaces};
 use corduroy_kernel::nft::{
     Base, Chain, ChainKind, CtState, DataType, Expr, Field, Hook, Key, L4, Match, Name, Policy, Rule, Set,
     Value, Verdict,
 };
-use corduroy_kernel::{Family, IpNet, LinkName, Vxlan};
+use corduroy_kernel::{Family, IpNet, LinkName, Packet, Transport, Vxlan};
 use corduroy_policy::engine::{self, DENIED, PASSED, SENT};
 use corduroy_policy::{Class, Direction, EndpointKey, Stage};
 
@@ -110,6 +111,34 @@ impl Failsafe {
     }
 }
 
+/// The HostEndpoint that is asked about what goes by the interface which has this address.
+pub(crate) fn at(known: &Known, address: IpAddr) -> Option<&str> {
+    let (dev, _) = known.facts.holder(address)?;
+    let named = known.policies.hosts().find(|(_, host)| links(known, host).contains(&dev));
+    let all = || known.policies.hosts().find(|(_, host)| host.interfaces == Interfaces::All);
+    named.or_else(all).map(|(name, _)| name)
+}
+
+/// Does the chain of failsafe ports let this packet pass, whatever policies say of a host?
+pub(crate) fn is_failsafe(known: &Known, packet: &Packet, direction: Direction) -> bool {
+    let peer = match direction {
+        Direction::Ingress => packet.source,
+        Direction::Egress => packet.destination,
+    };
+    let port = match packet.transport {
+        Transport::Ports { destination, .. } => Some(destination),
+        _ => None,
+    };
+    let is_vxlan = packet.protocol == L4::Udp.number() && port == Some(Vxlan::PORT);
+    let is_tunnelled = (is_vxlan || packet.protocol == IPIP) && known.nodes.at(peer).is_some();
+    let is_meant = |it: &FailsafePort| {
+        it.l4.number() == packet.protocol
+            && port == Some(it.port)
+            && it.net.is_none_or(|net| net.contains(peer))
+    };
+    is_tunnelled || known.failsafe.of(direction).iter().any(is_meant)
+}
+
 /// The names of sets and chains, where there are any.
 pub(super) fn names(known: &Known) -> impl Iterator<Item = (bool, Name)> {
     let maps = MAPS.into_iter().map(|(name, ..)| (true, name));
@@ -163,7 +192,7 @@ fn links(known: &Known, host: &HostEndpoint) -> Vec<LinkName> {
         Interfaces::All => Vec::new(),
         Interfaces::Named(name) => LinkName::new(name).into_iter().collect(),
         Interfaces::ByAddress => {
-            let has = |addresses: &[(std::net::IpAddr, u8)]| {
+            let has = |addresses: &[(IpAddr, u8)]| {
                 addresses.iter().any(|(address, _)| host.expected_ips.contains(address))
             };
             let uplinks = known.facts.uplinks.iter();

@@ -20,8 +20,9 @@ pub mod world;
 use std::net::IpAddr;
 
 use corduroy_kernel::{Flow, Packet, Transport, TupleId};
-use corduroy_policy::{Class, Direction, Judgement, Said, Trace};
+use corduroy_policy::{Class, Direction, EndpointKey, Judgement, Said, Settled, Stage, Trace};
 
+use crate::desired::hosts;
 use crate::known::Known;
 
 /// What the policies of endpoints of this node say of a packet. What no policy is asked about is left out: what a node
@@ -34,10 +35,51 @@ pub fn judged(known: &Known, packet: &Packet) -> Trace {
     let of_pod = is_pod(packet.source) || is_pod(packet.destination);
     trace.judgements.retain(|judgement| match (judgement.endpoint.class, judgement.direction) {
         (Class::Pod, Direction::Ingress) => !of_host,
-        (Class::HostEndpoint, _) => !of_pod,
+        (Class::HostEndpoint, way) => !of_pod && hosts::at(known, end(packet, way)).is_none(),
         _ => true,
     });
+    if !of_pod {
+        trace.judgements.extend(by_interfaces(known, packet));
+        trace.judgements.sort_by_key(|judgement| judgement.direction == Direction::Ingress);
+    }
+    let of_hosts = trace.judgements.iter_mut().filter(|it| it.endpoint.class == Class::HostEndpoint);
+    of_hosts.for_each(|judgement| settle(known, packet, judgement));
     trace
+}
+
+/// Whose traffic of this direction it is.
+fn end(packet: &Packet, direction: Direction) -> IpAddr {
+    match direction {
+        Direction::Egress => packet.source,
+        Direction::Ingress => packet.destination,
+    }
+}
+
+/// What is said of the interfaces of this host that have the packet's addresses. What it sends to itself goes by none
+/// of them.
+fn by_interfaces(known: &Known, packet: &Packet) -> impl Iterator<Item = Judgement> {
+    let ways = Direction::ALL
+        .into_iter()
+        .filter(|_| !(known.is_own_address(packet.source) && known.is_own_address(packet.destination)));
+    ways.filter_map(|way| {
+        let key = EndpointKey::new(Class::HostEndpoint, hosts::at(known, end(packet, way))?);
+        Some(known.policies.engine().judgement(packet, &key, way))
+    })
+}
+
+/// What the base chains settle about a host before policies are asked, and when none of them is.
+fn settle(known: &Known, packet: &Packet, judgement: &mut Judgement) {
+    let (engine, direction) = (known.policies.engine(), judgement.direction);
+    let is_open = hosts::is_failsafe(known, packet, direction);
+    let speaks =
+        judgement.stage != Stage::Own || engine.program(&judgement.endpoint, Stage::Own, direction).is_some();
+    judgement.settled = match (is_open, speaks) {
+        (true, _) => Some(Settled::Failsafe),
+        (false, false) => Some(Settled::Closed),
+        (false, true) => return,
+    };
+    judgement.allowed = is_open;
+    judgement.steps.clear();
 }
 
 /// Is the first address one of the node that the pod with the second one runs on?

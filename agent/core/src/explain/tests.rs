@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use corduroy_api::service::ServiceEndpoint;
-use corduroy_api::{Event, Metadata, Namespace, Pod as Object, Resource, ServiceEndpoints, yaml};
+use corduroy_api::{Event, Kind, Metadata, Namespace, Pod as Object, Resource, ServiceEndpoints, yaml};
 use corduroy_ipc::policy::{Change, PolicyTrace, TraceQuery, Verdict};
 use corduroy_kernel::nft::Counted;
 use corduroy_kernel::{Flow, FlowKey, FlowStatus, LogEntry, Packet, Transport, Tuple, TupleId};
@@ -12,7 +12,7 @@ use super::show::show;
 use super::trace::trace;
 use super::world::{names_services, world};
 use crate::known::Known;
-use crate::testing::{ip, known, node, pod, pool, put};
+use crate::testing::{ip, known, node, pod, pool, put, resource};
 
 /// `db` may be asked by `web`, and by nobody else.
 const DB: &str = "
@@ -147,6 +147,29 @@ fn a_node_reaches_its_own_pods_and_a_pod_itself_whatever_policies_say() {
         assert!(found.remarks[0].contains(why), "{found:?}");
     }
     assert_eq!(asked(&known, "192.0.2.2", "shop/db").verdict, Verdict::Denied);
+}
+
+#[test]
+fn of_a_host_failsafe_ports_are_open_and_what_no_policy_speaks_of_is_closed() {
+    let mut known = shop();
+    let host = "{node: a, interfaceName: eth0, expectedIPs: [192.0.2.1]}";
+    tell(&mut known, resource(Kind::HostEndpoint, "eth0", host));
+    let of = |known: &Known, port| {
+        let query = TraceQuery { port: Some(port), ..query("198.51.100.7", "192.0.2.1") };
+        let found = trace(known, &query, &[]).unwrap();
+        (found.verdict, found.judgements[0].why.clone())
+    };
+    let open = "ingress of host endpoint eth0: allowed, no policy closes this port";
+    assert_eq!(of(&known, 22), (Verdict::Allowed, open.to_owned()));
+    let closed = "ingress of host endpoint eth0: denied, no policy selects it in this direction";
+    assert_eq!(of(&known, 80), (Verdict::Denied, closed.to_owned()));
+    let rule = "{action: Allow, protocol: TCP, destination: {ports: [80]}}";
+    let policy = format!("{{selector: all(), ingress: [{rule}]}}");
+    tell(&mut known, resource(Kind::GlobalNetworkPolicy, "web", &policy));
+    let web = "ingress of host endpoint eth0: allowed by gnp/web ingress rule 0";
+    assert_eq!(of(&known, 80), (Verdict::Allowed, web.to_owned()));
+    assert_eq!(of(&known, 22), (Verdict::Allowed, open.to_owned()));
+    assert_eq!(of(&known, 81).0, Verdict::Denied);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use corduroy_kernel::{Family, IpNet, Packet, Transport, nft};
 use corduroy_policy::{Count, Direction, Judgement, Origin, Said, Step};
 
 use super::{has_ports, is_host_of, judged, names, protocol, sort_of};
+use crate::desired::hosts;
 use crate::known::Known;
 
 const ICMP: u8 = 1;
@@ -200,9 +201,9 @@ fn remarks(known: &Known, packet: &Packet, (from, to): (&End, &End)) -> (Vec<Str
         } else if known.pods.by_address(address).is_some() {
             continue;
         } else if known.is_own_address(address) {
-            if known.policies.has_hosts() {
-                let by_address = "HostEndpoints that name an interface and no expectedIPs are not in this";
-                remarks.push(format!("{show} is this node itself: {by_address}"));
+            if known.policies.has_hosts() && hosts::at(known, address).is_none() {
+                let why = "no HostEndpoint is for the interface that has this address";
+                remarks.push(format!("{show} is this node itself, and {why}"));
             }
         } else if is_service {
             let how = "judged is the address of the endpoint that it is translated to: ask about that one";

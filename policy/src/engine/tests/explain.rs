@@ -31,6 +31,33 @@ fn traced(engine: &Engine, packet: &Packet) -> Vec<String> {
 }
 
 #[test]
+fn what_is_decided_before_tracking_or_translation_is_all_that_is_said_of_a_host() {
+    let mut engine = engine();
+    let key = EndpointKey::new(Class::HostEndpoint, "eth0");
+    engine.put_endpoint(&key, &endpoint(&[("role", "host")], &["192.0.2.1"], true));
+    let early = |name: &str, how: &str, action: &str, port: u16| {
+        let rule = format!("{{action: {action}, protocol: TCP, destination: {{ports: [{port}]}}}}");
+        of_all(
+            name,
+            &format!("{{selector: role == 'host', applyOnForward: true, {how}: true, ingress: [{rule}]}}"),
+        )
+    };
+    engine.put_policy(early("raw", "doNotTrack", "Allow", 53));
+    engine.put_policy(early("early", "preDNAT", "Deny", 23));
+    let from = |port| packet("198.51.100.1", "192.0.2.1", port);
+    let wanted = "ingress of host endpoint eth0 before tracking: allowed by gnp/raw ingress rule 0";
+    assert_eq!(traced(&engine, &from(53)), [wanted]);
+    let wanted = "ingress of host endpoint eth0 before translation: denied by gnp/early ingress rule 0";
+    assert_eq!(traced(&engine, &from(23)), [wanted]);
+    engine.put_policy(of_all(
+        "web",
+        "{selector: role == 'host', ingress: [{action: Allow, protocol: TCP, destination: {ports: [80]}}]}",
+    ));
+    let wanted = "ingress of host endpoint eth0: allowed by gnp/web ingress rule 0";
+    assert_eq!(traced(&engine, &from(80)), [wanted]);
+}
+
+#[test]
 fn a_trace_reads_like_an_answer() {
     let mut engine = shop();
     let to_web = packet("10.0.0.2", "10.0.0.1", 8080);

@@ -327,11 +327,16 @@ fn forward(known: &Known) -> Vec<Rule> {
 pub(super) fn judged_before(known: &Known) -> Vec<Rule> {
     let denied = Match::ct_mark(MARK, Generation::DENIED);
     vec![
-        tracked().when(Match::ct_mark(MARK, known.policies.generation().mark())).accept(),
+        let_pass_before(known),
         answer().when(denied.not()).accept(),
         answer().counter().drop().comment("of a connection that is denied by now"),
         related().when(denied.not()).accept(),
     ]
+}
+
+/// By all who judge it, as they do now.
+fn let_pass_before(known: &Known) -> Rule {
+    tracked().when(Match::ct_mark(MARK, known.policies.generation().mark())).accept()
 }
 
 fn tracked() -> Rule {
@@ -376,10 +381,11 @@ fn to_itself(onward: &str) -> [Rule; 2] {
 }
 
 /// What a new connection to a pod's interface may be. Others end here too, having passed what was to be asked of them.
-/// What `forward` let through as an answer, or as an error that a connection causes, is not judged here either.
+/// What `forward` let through as an answer, or as an error that a connection causes, is not judged here either. A
+/// connection that nobody has answered may have been let pass to somewhere else: to where the address of a new pod led
+/// before the pod was there.
 fn to_pods_chain(known: &Known) -> Vec<Rule> {
-    let judged = Rule::new().when(Match::ct_mark(MARK, known.policies.generation().mark())).accept();
-    let mut rules = vec![judged, answer().accept(), related().accept()];
+    let mut rules = vec![let_pass_before(known), answer().accept(), related().accept()];
     rules.extend(to_itself(PASSED));
     rules.push(Rule::new().vmap([Field::Oifname], "ingress"));
     rules.push(to_pods().counter().drop().comment("an interface that is not known"));

@@ -265,7 +265,7 @@ fn connections_are_judged_by_their_first_packet_and_again_when_more_may_be_denie
         chain("to-pods"),
         [
             "type filter hook forward priority 1; policy accept;",
-            "ct mark & 0x7fff0000 == 0x00010000 accept",
+            "ct state established,related ct mark & 0x7fff0000 == 0x00010000 accept",
             "ct state established,related ct direction reply accept",
             "ct state related accept",
             "oifname . ip saddr @pods4 goto passed comment \"a pod and itself\"",

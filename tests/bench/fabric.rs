@@ -147,7 +147,7 @@ fn stream(near: &Namespace, far: &Namespace, target: &str) -> Vec<Figure> {
 
 /// One stream of a second, in bits per second. iperf3 may end well with an error in its report, when the server is not
 /// there yet: that is no result.
-pub fn second(near: &Namespace, target: &str) -> Result<f64, String> {
+fn second(near: &Namespace, target: &str) -> Result<f64, String> {
     let report = near.try_run(&format!("iperf3 --client {target} --omit 0.3 --time 1 --json"))?;
     let report: Value = serde_json::from_str(&report).map_err(|e| e.to_string())?;
     let bits = report["end"]["sum_received"]["bits_per_second"].as_f64();

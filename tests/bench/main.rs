@@ -121,9 +121,9 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "policy-path",
-        what: "streams of 1 s and connections one after the other, from a pod that all policies select",
+        what: "streams of 0.3 s and connections one after the other, from a pod that all policies select",
         contenders: &["no policy", "10 policies", "100 policies", "1,000 policies"],
-        packages: &["iperf3"],
+        packages: &[],
         run: policy::path::path,
     },
     Scenario {

@@ -61,7 +61,7 @@ pub struct Sizes {
     members: usize,
     /// Connections made to a pod one after the other.
     connections: usize,
-    /// Streams, of a second each.
+    /// Pairs of streams.
     streams: usize,
 }
 
@@ -76,7 +76,7 @@ impl Sizes {
         changes: 50,
         members: 100_000,
         connections: 3_000,
-        streams: 7,
+        streams: 60,
     };
 
     /// As the environment has it.

@@ -4,24 +4,28 @@
 //! All policies select every pod, in both directions, and only the last of them lets anything through: a first packet
 //! is asked by all of them, at the sending end and at the receiving end. The first of them lets in and out the members
 //! of a large set, of which neither end is one. Without policies there is no set either.
+//!
+//! One stream differs from the next by a tenth and more on few processors, far more than policies could make them
+//! differ. So the same world without policies stands beside the one that is measured, the two have streams in turns,
+//! and each is held against its neighbour in time: of many such pairs the median tells a few hundredths.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use corduroy_tests::fabric::{Fabric, Node, Segment};
-use corduroy_tests::process::Process;
+use corduroy_tests::fabric::{Fabric, Node, Pod, Segment};
 use corduroy_tests::{Namespace, eventually};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 use super::{Sizes, number};
-use crate::fabric::second;
 use crate::report::{Figure, Unit, percentile};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const PORT: u16 = 7_000;
+/// How long a stream lasts.
+const BURST: Duration = Duration::from_millis(300);
 /// How many networks there are in one GlobalNetworkSet: less than it may have.
 const OF_A_SET: usize = 50_000;
 
@@ -32,34 +36,69 @@ metadata: {name: v4}
 spec: {cidr: 10.244.0.0/16}
 ";
 
-/// One node with two pods, and so many policies for them.
+/// A pair of pods on one node, and a host outside. Fields go in this order.
+struct Pair {
+    pods: [Pod; 2],
+    outside: Namespace,
+    node: Node,
+    fabric: Fabric,
+}
+
+/// From where to where.
+struct Way<'a> {
+    near: &'a Namespace,
+    far: &'a Namespace,
+    target: IpAddr,
+}
+
+impl Pair {
+    fn new(label: &str) -> Self {
+        let fabric = Fabric::new(label);
+        fabric.put("pool", POOL);
+        let mut node = fabric.node("n1", Segment::A, 11);
+        node.launch();
+        node.ready();
+        let outside = fabric.host("server", Segment::A, 12);
+        outside.ip(&format!("route add 10.244.0.0/16 via {}", Segment::A.v4(11)));
+        let pods = ["near", "far"].map(|name| fabric.pod(&node, name));
+        Self { pods, outside, node, fabric }
+    }
+
+    /// To the other pod, and to outside.
+    fn ways(&self) -> [Way<'_>; 2] {
+        let [near, far] = &self.pods;
+        let outer = Segment::A.v4(12).parse().unwrap_or_else(|e| panic!("an address: {e}"));
+        [(far.inside(), far.address(false)), (&self.outside, outer)].map(|(far, target)| Way {
+            near: near.inside(),
+            far,
+            target,
+        })
+    }
+}
+
+/// So many policies for two pods.
 pub fn path(contender: &str) -> Vec<Figure> {
     let sizes = Sizes::wanted();
-    let fabric = Fabric::new("bench");
-    fabric.put("pool", POOL);
-    let mut node = fabric.node("n1", Segment::A, 11);
-    node.launch();
-    node.ready();
-    let outside = fabric.host("server", Segment::A, 12);
-    outside.ip(&format!("route add 10.244.0.0/16 via {}", Segment::A.v4(11)));
-    let [near, far] = ["near", "far"].map(|name| fabric.pod(&node, name));
-    enforce(&fabric, &node, number(contender), sizes.members);
-    let outer = Segment::A.v4(12).parse().unwrap_or_else(|e| panic!("an address: {e}"));
+    let (here, beside) = (Pair::new("bench"), Pair::new("beside"));
+    enforce(&here.fabric, &here.node, number(contender), sizes.members);
     let mut figures = Vec::new();
-    let ends = [(far.inside(), far.address(false), &TO_POD), (&outside, outer, &TO_OUTSIDE)];
-    for (end, address, [stream, first, rate]) in ends {
-        let bits = streams(near.inside(), end, address, sizes.streams);
-        let [p50, a_second] = connections(near.inside(), end, address, sizes.connections);
+    for ((here, beside), names) in here.ways().iter().zip(beside.ways()).zip([TO_POD, TO_OUTSIDE]) {
+        let [stream, ratio, first, rate] = names;
+        let [bits, of_beside] = streams([here, &beside], sizes.streams);
+        let [p50, a_second] = connections(here, sizes.connections);
         figures.push(Figure::new(stream, Unit::GigabitsPerSecond, bits / 1e9));
+        figures.push(Figure::new(ratio, Unit::Number, of_beside));
         figures.push(Figure::new(first, Unit::Seconds, p50));
         figures.push(Figure::new(rate, Unit::PerSecond, a_second));
     }
     figures
 }
 
-/// A stream's rate, the median time of a connect, connections one after the other.
-const TO_POD: [&str; 3] = ["to a pod: stream", "connect p50", "connections"];
-const TO_OUTSIDE: [&str; 3] = ["to outside: stream", "outside: connect p50", "outside: connections"];
+/// A stream's rate, the same for each 1 of the one beside it, the median time of a connect, connections one after the
+/// other.
+const TO_POD: [&str; 4] = ["to a pod: stream", "beside none", "connect p50", "connections"];
+const TO_OUTSIDE: [&str; 4] =
+    ["to outside: stream", "outside: beside none", "outside: connect p50", "outside: connections"];
 
 /// Puts so many policies into the datastore, and waits until the kernel has them: the pods that are here are selected
 /// by all.
@@ -138,26 +177,67 @@ fn policies(count: usize) -> String {
     })
 }
 
-/// The median of streams of a second, in bits per second.
-fn streams(near: &Namespace, far: &Namespace, target: IpAddr, count: usize) -> f64 {
-    let mut serve = Command::new("iperf3");
-    serve.arg("--server");
-    let _server = Process::spawn(far, "iperf3", serve);
-    let target = target.to_string();
-    let mut bits: Vec<f64> = (0..count).map(|_| eventually(PATIENCE, || second(near, &target))).collect();
-    percentile(&mut bits, 50)
+/// Streams by one way and by the other, in turns: the median of the first in bits per second, and that of what each had
+/// for 1 of its neighbour's.
+fn streams(ways: [&Way<'_>; 2], count: usize) -> [f64; 2] {
+    let mut bits = Vec::new();
+    let mut ratios = Vec::new();
+    for turn in 0..count {
+        let [here, beside] = if turn % 2 == 0 {
+            ways.map(stream)
+        } else {
+            let [beside, here] = [ways[1], ways[0]].map(stream);
+            [here, beside]
+        };
+        bits.push(here);
+        ratios.push(here / beside);
+    }
+    [percentile(&mut bits, 50), percentile(&mut ratios, 50)]
+}
+
+/// One stream, in bits per second.
+fn stream(way: &Way<'_>) -> f64 {
+    const PIECE: usize = 128 * 1024;
+    let listener = listen(way);
+    std::thread::scope(|scope| {
+        let sink = scope.spawn(|| {
+            let mut connection = accept(&listener);
+            let (mut piece, mut octets, begun) = (vec![0; PIECE], 0, Instant::now());
+            loop {
+                match connection.read(&mut piece) {
+                    Ok(0) => return 8.0 * octets as f64 / begun.elapsed().as_secs_f64(),
+                    Ok(more) => octets += more,
+                    Err(e) => panic!("a stream to {}: {e}", way.target),
+                }
+            }
+        });
+        way.near.enter(|| {
+            let address = SocketAddr::new(way.target, PORT);
+            let connected = TcpStream::connect_timeout(&address, PATIENCE);
+            let mut connection = connected.unwrap_or_else(|e| panic!("{address}: {e}"));
+            let (piece, end) = (vec![0; PIECE], Instant::now() + BURST);
+            while Instant::now() < end {
+                connection.write_all(&piece).unwrap_or_else(|e| panic!("{address}: {e}"));
+            }
+        });
+        sink.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn listen(way: &Way<'_>) -> TcpListener {
+    let listener = way.far.enter(|| TcpListener::bind((IpAddr::from([0; 4]), PORT)));
+    listener.unwrap_or_else(|e| panic!("port {PORT}: {e}"))
 }
 
 /// The median seconds that a connect takes, and how many connections there are in a second when each is closed before
 /// the next is made.
-fn connections(near: &Namespace, far: &Namespace, target: IpAddr, count: usize) -> [f64; 2] {
-    let listener = far.enter(|| TcpListener::bind((IpAddr::from([0; 4]), PORT)));
-    let listener = listener.unwrap_or_else(|e| panic!("port {PORT}: {e}"));
-    let address = SocketAddr::new(target, PORT);
+fn connections(way: &Way<'_>, count: usize) -> [f64; 2] {
+    let listener = listen(way);
+    let address = SocketAddr::new(way.target, PORT);
     std::thread::scope(|scope| {
-        scope.spawn(|| (0..count).for_each(|_| accept(&listener)));
+        scope.spawn(|| (0..count).for_each(|_| drop(accept(&listener))));
         let start = Instant::now();
-        let mut took = near.enter(|| (0..count).map(|_| connect(address)).collect::<Vec<f64>>());
+        let mut took = way.near.enter(|| (0..count).map(|_| connect(address)).collect::<Vec<f64>>());
         let a_second = count as f64 / start.elapsed().as_secs_f64();
         [percentile(&mut took, 50), a_second]
     })
@@ -171,10 +251,11 @@ fn connect(address: SocketAddr) -> f64 {
     took
 }
 
-/// Takes one connection and closes it. Whoever makes none for long has failed.
-fn accept(listener: &TcpListener) {
+/// Takes one connection. Whoever makes none for long has failed.
+fn accept(listener: &TcpListener) -> TcpStream {
     let wait = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
     let ready = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&wait));
     assert!(matches!(ready, Ok(1)), "nobody connects: {ready:?}");
-    drop(listener.accept());
+    let (connection, _) = listener.accept().unwrap_or_else(|e| panic!("a connection: {e}"));
+    connection
 }

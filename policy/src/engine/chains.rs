@@ -23,7 +23,7 @@ use crate::normal::{Action, Direction, PolicyId};
 /// Where what may be sent ends. It is the caller's, and accepts: whether the receiver may get it is judged from a hook
 /// of its own. The chains of receivers must not be reached from here. Before each transaction older kernels
 /// (Debian 12's 6.1 is one) follow every way that leads through the chains, so that for each rule that lets something
-/// be sent they would look through the programs of all receivers: for seconds, and with a hundred policies for minutes.
+/// be sent they would look through the programs of all receivers: with some hundred policies for seconds to minutes.
 pub const SENT: &str = "sent";
 /// Where a packet goes on that nobody denied. It is the caller's, and accepts.
 pub const PASSED: &str = "passed";

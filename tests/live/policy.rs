@@ -185,6 +185,25 @@ impl Ground {
         self.is(table).unwrap_or_else(|why| panic!("it does not stay so: {why}"));
     }
 
+    /// Waits until it is so, and has `cordctl policy trace` say the same of what the host itself gets and sends.
+    #[track_caller]
+    fn is_traced(&self, rows: &[Row]) {
+        self.becomes(rows);
+        let is_pod = |name: &str| ["web", "api"].contains(&name);
+        for (from, to, over, awaited) in rows.iter().filter(|(from, to, ..)| !is_pod(from) && !is_pod(to)) {
+            let what = match over {
+                Transport::Tcp(port) => format!("tcp --port {port}"),
+                Transport::Udp(port) => format!("udp --port {port}"),
+                Transport::Ping => "icmp".to_owned(),
+            };
+            for (source, target) in self.party(from).addresses.iter().zip(self.party(to).addresses) {
+                let line = format!("policy trace --from {source} --to {target} --protocol {what}");
+                let said = self.ctl(&line).unwrap();
+                assert_eq!(said["verdict"] == "allowed", *awaited, "{line}: {said}");
+            }
+        }
+    }
+
     /// All that may flow between two, already flowing.
     #[track_caller]
     fn talk(&self, from: &str, to: &str) -> Talk {

@@ -213,8 +213,7 @@ fn stream(way: &Way<'_>) -> f64 {
         });
         way.near.enter(|| {
             let address = SocketAddr::new(way.target, PORT);
-            let connected = TcpStream::connect_timeout(&address, PATIENCE);
-            let mut connection = connected.unwrap_or_else(|e| panic!("{address}: {e}"));
+            let mut connection = connect(address);
             let (piece, end) = (vec![0; PIECE], Instant::now() + BURST);
             while Instant::now() < end {
                 connection.write_all(&piece).unwrap_or_else(|e| panic!("{address}: {e}"));
@@ -237,18 +236,21 @@ fn connections(way: &Way<'_>, count: usize) -> [f64; 2] {
     std::thread::scope(|scope| {
         scope.spawn(|| (0..count).for_each(|_| drop(accept(&listener))));
         let start = Instant::now();
-        let mut took = way.near.enter(|| (0..count).map(|_| connect(address)).collect::<Vec<f64>>());
+        let mut took = way.near.enter(|| (0..count).map(|_| timed(address)).collect::<Vec<f64>>());
         let a_second = count as f64 / start.elapsed().as_secs_f64();
         [percentile(&mut took, 50), a_second]
     })
 }
 
-fn connect(address: SocketAddr) -> f64 {
+fn connect(address: SocketAddr) -> TcpStream {
+    TcpStream::connect_timeout(&address, PATIENCE).unwrap_or_else(|e| panic!("{address}: {e}"))
+}
+
+/// The seconds that a connect takes.
+fn timed(address: SocketAddr) -> f64 {
     let start = Instant::now();
-    let connected = TcpStream::connect_timeout(&address, PATIENCE);
-    let took = start.elapsed().as_secs_f64();
-    connected.unwrap_or_else(|e| panic!("{address}: {e}"));
-    took
+    let _connection = connect(address);
+    start.elapsed().as_secs_f64()
 }
 
 /// Takes one connection. Whoever makes none for long has failed.

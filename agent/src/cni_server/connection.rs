@@ -1,11 +1,17 @@
 //! One plugin.
+//!
+//! An ADD is done when its plugin has read the answer. One that ends before that was killed, and the container it was
+//! wired for is most likely gone: before the answer the loop is told to roll back ([`Message::HungUp`]), and once it is
+//! on its way the connection asks for the DEL that undoes it, as the runtime would. The kernel tells the two ends
+//! apart: a socket that is closed with bytes unread resets its peer (unix(7): ECONNRESET), one that has been emptied
+//! just ends.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use corduroy_ipc::cni::{CniAnswer, CniFailure, CniRequest, code};
+use corduroy_ipc::cni::{CniAnswer, CniFailure, CniRequest, Del, code};
 use corduroy_ipc::frame::{self, CNI_LIMIT, FrameError};
 use corduroy_ipc::version::{CURRENT, Reply};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
@@ -23,38 +29,51 @@ const EXCHANGE: Duration = Duration::from_secs(5);
 pub(super) async fn serve(mut stream: UnixStream, n: u64, messages: mpsc::Sender<Message>) {
     if let Err(why) = check_peer(&stream) {
         tracing::warn!("CNI socket: {why}");
-        return reply(&mut stream, CURRENT, refused(&why)).await;
+        return refuse(&mut stream, &why).await;
     }
     let Ok(received) = timeout(EXCHANGE, receive(&stream)).await else {
-        return reply(&mut stream, CURRENT, refused("the request did not come in time")).await;
+        return refuse(&mut stream, "the request did not come in time").await;
     };
     let (json, netns) = match received {
         Ok(received) => received,
         Err(Ended::Closed) => return,
-        Err(Ended::Refused(error)) => return reply(&mut stream, CURRENT, refused(&error.to_string())).await,
+        Err(Ended::Refused(error)) => return refuse(&mut stream, &error.to_string()).await,
     };
     let (version, request) = match frame::read_ask::<CniRequest>(&json) {
         Ok(ask) => ask,
-        Err(error) => return reply(&mut stream, CURRENT, refused(&error.to_string())).await,
+        Err(error) => return refuse(&mut stream, &error.to_string()).await,
     };
+    let undo = undo(&request);
     let (answer, answered) = oneshot::channel();
     let asked = Message::Asked { request: Box::new(request), netns, answer, n };
     if messages.send(asked).await.is_err() {
         return;
     }
-    tokio::select! {
+    let answer = tokio::select! {
         biased;
-        answer = answered => {
-            // Without an answer the server is going down; the plugin sees the connection end.
-            if let Ok(answer) = answer {
-                reply(&mut stream, version, answer).await;
-            }
-        }
+        answer = answered => answer,
         () = hung_up(&stream) => {
             // Nobody to tell means that the server is going down too.
             let _ = messages.send(Message::HungUp { n }).await;
+            return;
         }
+    };
+    // Without an answer the server is going down; the plugin sees the connection end.
+    let Ok(answer) = answer else { return };
+    let added = matches!(answer, CniAnswer::Added(_));
+    let was_read = reply(&mut stream, version, answer).await && was_read(&stream).await;
+    if let (true, false, Some(del)) = (added, was_read, undo) {
+        tracing::info!("{} is unwired again: its plugin was gone before it knew", del.key);
+        // Nobody waits for this answer.
+        let request = Box::new(CniRequest::Del(del));
+        let _ = messages.send(Message::Asked { request, netns: None, answer: oneshot::channel().0, n }).await;
     }
+}
+
+/// What takes an ADD back. It begins when the ADD did, so that an attachment of the same name that came later stays.
+fn undo(request: &CniRequest) -> Option<Del> {
+    let CniRequest::Add(add) = request else { return None };
+    Some(Del { key: add.key.clone(), started: add.started })
 }
 
 /// Only root and our own user may have containers wired.
@@ -120,14 +139,39 @@ async fn hung_up(stream: &UnixStream) {
     }
 }
 
-async fn reply(stream: &mut UnixStream, version: u16, answer: CniAnswer) {
+/// Has the plugin read all of its answer, and ended? One that takes its time has it in its socket, alive.
+async fn was_read(stream: &UnixStream) -> bool {
+    let end = async {
+        loop {
+            stream.readable().await?;
+            match stream.try_read(&mut [0; 16]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                end => return end,
+            }
+        }
+    };
+    !matches!(timeout(EXCHANGE, end).await, Ok(Err(_)))
+}
+
+/// Sends an answer: false if the plugin did not take it.
+async fn reply(stream: &mut UnixStream, version: u16, answer: CniAnswer) -> bool {
     match frame::encode(&Reply { version, answer }, CNI_LIMIT) {
-        // A plugin that does not take its answer is gone, and the runtime will say DEL.
-        Ok(bytes) => drop(timeout(EXCHANGE, stream.write_all(&bytes)).await),
-        Err(error) => tracing::warn!("CNI answer can't be sent: {error}"),
+        Ok(bytes) => {
+            let sent = timeout(EXCHANGE, stream.write_all(&bytes)).await;
+            // That there is no more to read ends it for a plugin that reads to the end.
+            let _ = stream.shutdown().await;
+            matches!(sent, Ok(Ok(())))
+        }
+        Err(error) => {
+            tracing::warn!("CNI answer can't be sent: {error}");
+            false
+        }
     }
 }
 
-fn refused(why: &str) -> CniAnswer {
-    CniAnswer::Failed(CniFailure::new(code::DECODE, "the agent refuses the request").details(why))
+/// Answers what is no request.
+async fn refuse(stream: &mut UnixStream, why: &str) {
+    let failure = CniFailure::new(code::DECODE, "the agent refuses the request").details(why);
+    // Whoever does not take it knows by the connection's end.
+    let _ = reply(stream, CURRENT, CniAnswer::Failed(failure)).await;
 }

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use corduroy_ipc::cni::{AttachmentKey, CniFailure, Del};
+use corduroy_ipc::cni::{Add, Added, AttachmentKey, CniFailure, Del, Interface, Mac};
 use corduroy_ipc::frame::{self, CNI_LIMIT};
 use corduroy_ipc::version::{Ask, Spoken};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
@@ -48,9 +48,16 @@ fn ask(request: CniRequest) -> Vec<u8> {
     frame::encode(&Ask::new(request), CNI_LIMIT).unwrap()
 }
 
+fn key() -> AttachmentKey {
+    AttachmentKey { network: "n".into(), container_id: "c".into(), ifname: "eth0".into() }
+}
+
+fn add() -> Add {
+    Add { key: key(), pod: None, ips: vec![], mac: None, pools: vec![], mtu: None, started: 7 }
+}
+
 fn del() -> Del {
-    let key = AttachmentKey { network: "n".into(), container_id: "c".into(), ifname: "eth0".into() };
-    Del { key, started: 7 }
+    Del { key: key(), started: 7 }
 }
 
 /// Waits for the answer away from the runtime's thread.
@@ -103,6 +110,56 @@ async fn a_plugin_that_is_killed_while_it_waits_is_reported_once() {
     whole.write_all(&ask(CniRequest::Del(del()))).unwrap();
     let (_, request, _) = place.request().await;
     assert_eq!(request, CniRequest::Del(del()));
+}
+
+/// A plugin that has asked for an ADD, and what its request goes by.
+async fn asked_to_add(place: &mut Place) -> (UnixStream, RequestId) {
+    let mut plugin = place.plugin();
+    plugin.write_all(&ask(CniRequest::Add(add()))).unwrap();
+    let (id, request, _) = place.request().await;
+    assert_eq!(request, CniRequest::Add(add()));
+    (plugin, id)
+}
+
+fn added() -> CniAnswer {
+    let end = |name: &str| Interface { name: name.into(), mac: Mac([2; 6]), mtu: 1500 };
+    CniAnswer::Added(Added { host: end("cord0"), container: end("eth0"), ips: vec![], routes: vec![] })
+}
+
+#[tokio::test]
+async fn an_add_whose_answer_nobody_reads_is_taken_back() {
+    let mut place = Place::new();
+    // Killed while its answer is being made: nothing else runs between the two, so it can't be sent.
+    let (plugin, id) = asked_to_add(&mut place).await;
+    drop(plugin);
+    place.server.answer(id, added());
+    let (undone, request, _) = place.request().await;
+    assert_eq!(request, CniRequest::Del(del()));
+    place.server.answer(undone, CniAnswer::Done);
+    // Killed with the answer in its socket.
+    let (mut plugin, id) = asked_to_add(&mut place).await;
+    place.server.answer(id, added());
+    let plugin = tokio::task::spawn_blocking(move || {
+        plugin.read_exact(&mut [0; 3]).unwrap();
+        plugin
+    });
+    drop(plugin.await.unwrap());
+    assert_eq!(place.request().await.1, CniRequest::Del(del()));
+}
+
+#[tokio::test]
+async fn an_add_whose_answer_was_read_stays_and_a_failure_leaves_nothing_to_take_back() {
+    let mut place = Place::new();
+    let (plugin, id) = asked_to_add(&mut place).await;
+    place.server.answer(id, added());
+    assert_eq!(read_answer(plugin).await, added());
+    let (plugin, id) = asked_to_add(&mut place).await;
+    drop(plugin);
+    place.server.answer(id, CniAnswer::Failed(CniFailure::new(1, "no")));
+    // What comes next is the next request, and no DEL.
+    let mut next = place.plugin();
+    next.write_all(&ask(CniRequest::Status)).unwrap();
+    assert_eq!(place.request().await.1, CniRequest::Status);
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@ use crate::normal::{Action, Direction, PolicyId};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
     /// First what the sender may send, then what the receiver may get, of those who are endpoints of this node. For a
-    /// moment two endpoints can have one address; then each is judged. An endpoint of a host is judged where its
-    /// doNotTrack or preDNAT policies say something, and nowhere else then.
+    /// moment two endpoints can have one address; then each is judged. An endpoint of a host is judged as what it sends
+    /// or gets itself: where its doNotTrack or preDNAT policies say something, and nowhere else then.
     pub judgements: Vec<Judgement>,
 }
 
@@ -28,7 +28,7 @@ pub struct Judgement {
     pub endpoint: EndpointKey,
     /// Whether it sends or gets it.
     pub direction: Direction,
-    /// Where it is judged: never as what a host forwards, since only the kernel knows by which interface that goes.
+    /// Where it is judged.
     pub stage: Stage,
     /// May it pass?
     pub allowed: bool,
@@ -94,7 +94,8 @@ impl Display for Judgement {
         let class = if self.endpoint.class == Class::HostEndpoint { "host endpoint " } else { "" };
         let verdict = if self.allowed { "allowed" } else { "denied" };
         let place = match self.stage {
-            Stage::Own | Stage::Forward => "",
+            Stage::Own => "",
+            Stage::Forward => " as it forwards",
             Stage::Untracked => " before tracking",
             Stage::PreDnat => " before translation",
         };
@@ -142,17 +143,27 @@ pub(crate) fn trace(engine: &Engine, packet: &Packet) -> Trace {
 }
 
 /// What is decided early is decided; else what the endpoint itself sends or gets is judged.
-pub(crate) fn judge(engine: &Engine, packet: &Packet, key: &EndpointKey, direction: Direction) -> Judgement {
-    let early = [Stage::Untracked, Stage::PreDnat].into_iter().find_map(|stage| {
+fn judge(engine: &Engine, packet: &Packet, key: &EndpointKey, direction: Direction) -> Judgement {
+    early(engine, packet, key, direction)
+        .unwrap_or_else(|| judge_at(engine, packet, (key, Stage::Own), direction))
+}
+
+/// What is decided before connections are tracked, or destinations translated, if anything is.
+pub(crate) fn early(
+    engine: &Engine,
+    packet: &Packet,
+    key: &EndpointKey,
+    direction: Direction,
+) -> Option<Judgement> {
+    [Stage::Untracked, Stage::PreDnat].into_iter().find_map(|stage| {
         engine.program(key, stage, direction)?;
         let judged = judge_at(engine, packet, (key, stage), direction);
         let decided = |step: &Step| matches!(step.said, Said::Rule(_, Action::Allow | Action::Deny));
         judged.steps.last().is_some_and(decided).then_some(judged)
-    });
-    early.unwrap_or_else(|| judge_at(engine, packet, (key, Stage::Own), direction))
+    })
 }
 
-fn judge_at(
+pub(crate) fn judge_at(
     engine: &Engine,
     packet: &Packet,
     (key, stage): (&EndpointKey, Stage),

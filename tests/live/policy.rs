@@ -185,12 +185,11 @@ impl Ground {
         self.is(table).unwrap_or_else(|why| panic!("it does not stay so: {why}"));
     }
 
-    /// Waits until it is so, and has `cordctl policy trace` say the same of what the host itself gets and sends.
+    /// Waits until it is so, and has `cordctl policy trace` say the same.
     #[track_caller]
     fn is_traced(&self, rows: &[Row]) {
         self.becomes(rows);
-        let is_pod = |name: &str| ["web", "api"].contains(&name);
-        for (from, to, over, awaited) in rows.iter().filter(|(from, to, ..)| !is_pod(from) && !is_pod(to)) {
+        for (from, to, over, awaited) in rows {
             let what = match over {
                 Transport::Tcp(port) => format!("tcp --port {port}"),
                 Transport::Udp(port) => format!("udp --port {port}"),
@@ -199,7 +198,7 @@ impl Ground {
             for (source, target) in self.party(from).addresses.iter().zip(self.party(to).addresses) {
                 let line = format!("policy trace --from {source} --to {target} --protocol {what}");
                 let said = self.ctl(&line).unwrap();
-                assert_eq!(said["verdict"] == "allowed", *awaited, "{line}: {said}");
+                assert_eq!(said["verdict"] != "denied", *awaited, "{line}: {said}");
             }
         }
     }

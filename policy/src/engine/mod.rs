@@ -271,10 +271,26 @@ impl Engine {
         trace::trace(self, packet)
     }
 
-    /// The same of one endpoint of this node, whatever its addresses are.
+    /// The same of one endpoint of this node in one stage, whatever its addresses are.
     #[must_use]
-    pub fn judgement(&self, packet: &Packet, key: &EndpointKey, direction: Direction) -> Judgement {
-        trace::judge(self, packet, key, direction)
+    pub fn judgement(
+        &self,
+        packet: &Packet,
+        (key, stage): (&EndpointKey, Stage),
+        direction: Direction,
+    ) -> Judgement {
+        trace::judge_at(self, packet, (key, stage), direction)
+    }
+
+    /// What its doNotTrack or preDNAT policies decide of a packet as it came; `None`: nothing.
+    #[must_use]
+    pub fn judgement_early(
+        &self,
+        packet: &Packet,
+        key: &EndpointKey,
+        direction: Direction,
+    ) -> Option<Judgement> {
+        trace::early(self, packet, key, direction)
     }
 
     /// The endpoints of this node that have an address.

@@ -13,7 +13,7 @@ use super::scene::Scene;
 use super::trace;
 
 /// How long a change may take on a machine that is busy. After a failure the other cases are tried too.
-const SOON: Duration = Duration::from_secs(25);
+const SOON: Duration = Duration::from_secs(60);
 /// How long an answer is waited for: while something changes, and when it has.
 const GLANCE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);

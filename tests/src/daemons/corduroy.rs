@@ -23,7 +23,7 @@ use super::{Daemon, Families, Learned, Marks, Neighbour, Router};
 use crate::{Namespace, eventually};
 
 /// How long it may take until a port is free.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Our speaker in a namespace.
 #[derive(Debug)]

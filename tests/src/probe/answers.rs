@@ -15,7 +15,7 @@ const PACE: Duration = Duration::from_millis(10);
 /// How long a thread waits before it looks whether it shall stop.
 const GLANCE: Duration = Duration::from_millis(50);
 /// How long the one question may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Somebody who has asked once, and is sent numbers from then on, as by one who sends a film.
 #[derive(Debug)]

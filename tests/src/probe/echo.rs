@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::Namespace;
 
 /// How long a client waits for its answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a question travels over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ fn plain(peer: SocketAddr) -> SocketAddr {
 /// Asks the [`Echo`] at `target` from inside `namespace` under which source address it is seen.
 ///
 /// # Errors
-/// No answer within two seconds, or a refusal.
+/// No answer within 20 s, or a refusal.
 pub fn seen_over(protocol: Protocol, namespace: &Namespace, target: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = target.parse().map_err(|e| format!("target {target}: {e}"))?;
     let answer = namespace.enter(|| match protocol {

@@ -104,8 +104,7 @@ fn judge(agent: &mut Agent, now: Time) {
     let mut waiting = agent.course.sweep.waiting.take().unwrap_or_default();
     let rest = waiting.split_off(waiting.len().min(SLICE));
     let is_denied = |flow: &&Flow| {
-        explain::is_of_pods(&agent.known, flow)
-            && !explain::judged(&agent.known, &explain::first_packet(flow)).allowed()
+        explain::is_of_pods(&agent.known, flow) && !explain::judged(&agent.known, &(*flow).into()).allowed()
     };
     let flows: Vec<FlowKey> = waiting.iter().filter(is_denied).map(|flow| flow.key).collect();
     if !flows.is_empty() {

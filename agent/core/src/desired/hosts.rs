@@ -47,6 +47,8 @@ pub(super) const FORWARD_IN: &str = "host-forward-in";
 /// What leaves, having been forwarded.
 pub(super) const FORWARD_OUT: &str = "host-forward-out";
 
+const LOOPBACK: &str = "lo";
+
 const FAILSAFE: [(&str, Direction, L4); 4] = [
     ("failsafe-in-tcp", Direction::Ingress, L4::Tcp),
     ("failsafe-in-udp", Direction::Ingress, L4::Udp),
@@ -113,10 +115,20 @@ impl Failsafe {
 
 /// The HostEndpoint that is asked about what goes by the interface which has this address.
 pub(crate) fn at(known: &Known, address: IpAddr) -> Option<&str> {
-    let (dev, _) = known.facts.holder(address)?;
+    by(known, known.facts.holder(address)?.0)
+}
+
+/// The HostEndpoint that is asked about what goes by this interface.
+pub(crate) fn by(known: &Known, dev: LinkName) -> Option<&str> {
     let named = known.policies.hosts().find(|(_, host)| links(known, host).contains(&dev));
-    let all = || known.policies.hosts().find(|(_, host)| host.interfaces == Interfaces::All);
+    let is_meant = |host: &HostEndpoint| host.interfaces == Interfaces::All && !is_beside(dev);
+    let all = || known.policies.hosts().find(|(_, host)| is_meant(host));
     named.or_else(all).map(|(name, _)| name)
+}
+
+/// Is it an interface that who means all does not mean?
+fn is_beside(dev: LinkName) -> bool {
+    dev.is_ours() || LinkName::new(LOOPBACK).is_ok_and(|loopback| dev == loopback)
 }
 
 /// Does the chain of failsafe ports let this packet pass, whatever policies say of a host?
@@ -225,7 +237,7 @@ pub(super) fn dispatch(known: &Known, map: &str) -> Vec<Rule> {
             (false, true) => Match::iifname(dev),
             (false, false) => Match::oifname(dev),
         };
-        let loopback = LinkName::new("lo").ok();
+        let loopback = LinkName::new(LOOPBACK).ok();
         let rule = ours.into_iter().chain(loopback).fold(Rule::new(), |rule, dev| rule.when(is(dev).not()));
         rules.extend(verdict(known, name, *stage, *direction).map(|to| rule.then(Expr::Verdict(to))));
     }

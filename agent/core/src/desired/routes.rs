@@ -14,6 +14,7 @@
 //! address (a pod's interface has none of its own, and the kernel would take any).
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use corduroy_fabric::Encap;
 use corduroy_kernel::{Family, IpNet, LinkName, NextHop, Route};
@@ -25,6 +26,24 @@ use crate::known::Known;
 #[must_use]
 pub fn route(known: &Known, dst: IpNet) -> Option<Route> {
     pod(known, dst).or_else(|| block(known, dst)).or_else(|| learned(known, dst))
+}
+
+/// The interface by which an address is reached, as far as is known: a subnet of its own comes first, then what we
+/// write, then the gateways of others, and a default route of ours behind theirs. `None`: by none, or nobody knows.
+#[must_use]
+pub fn device(known: &Known, addr: IpAddr) -> Option<LinkName> {
+    let around = |lengths: RangeInclusive<u8>| {
+        lengths.rev().filter_map(|len| IpNet::containing(addr, len)).find_map(|net| route(known, net))
+    };
+    let first = |route: Route| route.hops().first().map(|hop| hop.dev);
+    if let Some((dev, _)) = known.facts.on_link(addr) {
+        return Some(dev);
+    }
+    if let Some(ours) = around(1..=Family::of(addr).bits()) {
+        return first(ours);
+    }
+    let others = known.facts.gateway(addr).map(|gateway| gateway.dev);
+    others.or_else(|| around(0..=0).and_then(first))
 }
 
 /// A pod of this node.

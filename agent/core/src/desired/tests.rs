@@ -70,6 +70,27 @@ fn cross_subnet_wraps_only_between_racks_and_sends_from_the_tunnel_address() {
 }
 
 #[test]
+fn an_address_is_behind_the_interface_of_the_longest_route_that_leads_to_it() {
+    let mut known = two_racks(", ipipMode: CrossSubnet");
+    let device = |known: &Known, address: &str| routes::device(known, ip(address)).map(|dev| dev.to_string());
+    for (address, dev) in [
+        ("192.0.2.77", Some("eth0")),
+        ("10.1.0.65", Some("eth0")),
+        ("10.1.0.130", Some("ipip-cord")),
+        ("198.51.100.3", Some("eth0")),
+        ("10.1.0.5", None),
+        ("2001:db8::1", None),
+    ] {
+        assert_eq!(device(&known, address).as_deref(), dev, "{address}");
+    }
+    // A default route of ours counts where others have none.
+    known.facts.gateways.clear();
+    assert_eq!(device(&known, "203.0.114.1"), None);
+    learned(&mut known, "0.0.0.0/0", &["192.0.2.250"]);
+    assert_eq!(device(&known, "203.0.114.1").as_deref(), Some("eth0"));
+}
+
+#[test]
 fn nobody_is_tunnelled_to_who_does_not_say_he_takes_it() {
     let mut known = two_racks(", ipipMode: Always");
     assert!(route(&known, "10.1.0.64/26").starts_with("encap ip src 192.0.2.1 dst 192.0.2.2"));

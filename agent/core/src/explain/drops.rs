@@ -108,7 +108,7 @@ impl Drops {
 
 /// In which direction a packet was denied, and by what.
 fn why(known: &Known, packet: &Packet) -> (Option<String>, String) {
-    let trace = judged(known, packet);
+    let trace = judged(known, &(*packet).into());
     if let Some(judgement) = trace.judgements.iter().find(|judgement| !judgement.allowed) {
         return (Some(judgement.direction.to_string()), decider(judgement));
     }

@@ -11,6 +11,7 @@
 //! it. So what is explained is what is done.
 
 pub mod drops;
+mod hosts;
 pub mod names;
 pub mod plan;
 pub mod show;
@@ -20,66 +21,60 @@ pub mod world;
 use std::net::IpAddr;
 
 use corduroy_kernel::{Flow, Packet, Transport, TupleId};
-use corduroy_policy::{Class, Direction, EndpointKey, Judgement, Said, Settled, Stage, Trace};
+use corduroy_policy::{Class, Direction, Judgement, Said, Trace};
 
-use crate::desired::hosts;
 use crate::known::Known;
+
+/// A packet as it came, and as it is once addresses are translated.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing {
+    came: Packet,
+    goes: Packet,
+}
+
+impl From<Packet> for Passing {
+    /// Nothing is translated.
+    fn from(packet: Packet) -> Self {
+        Self { came: packet, goes: packet }
+    }
+}
+
+impl From<&Flow> for Passing {
+    /// The first packet of a connection.
+    fn from(flow: &Flow) -> Self {
+        Self { came: flow.key.original.packet(), goes: first_packet(flow) }
+    }
+}
 
 /// What the policies of endpoints of this node say of a packet. What no policy is asked about is left out: what a node
 /// sends to its own pods, and what it gets from them as a host.
 #[must_use]
-pub fn judged(known: &Known, packet: &Packet) -> Trace {
+pub fn judged(known: &Known, passing: &Passing) -> Trace {
+    let packet = &passing.goes;
     let mut trace = known.policies.engine().trace(packet);
     let is_pod = |address| known.pods.by_address(address).is_some();
     let of_host = is_host_of(known, packet.source, packet.destination);
     let of_pod = is_pod(packet.source) || is_pod(packet.destination);
+    // Of another node only the addresses of its interfaces are known.
+    let by_address = known.facts.uplinks.is_empty() && !of_pod;
     trace.judgements.retain(|judgement| match (judgement.endpoint.class, judgement.direction) {
         (Class::Pod, Direction::Ingress) => !of_host,
-        (Class::HostEndpoint, way) => !of_pod && hosts::at(known, end(packet, way)).is_none(),
+        (Class::HostEndpoint, _) => by_address,
         _ => true,
     });
-    if !of_pod {
-        trace.judgements.extend(by_interfaces(known, packet));
-        trace.judgements.sort_by_key(|judgement| judgement.direction == Direction::Ingress);
-    }
     let of_hosts = trace.judgements.iter_mut().filter(|it| it.endpoint.class == Class::HostEndpoint);
-    of_hosts.for_each(|judgement| settle(known, packet, judgement));
-    trace
-}
-
-/// Whose traffic of this direction it is.
-fn end(packet: &Packet, direction: Direction) -> IpAddr {
-    match direction {
-        Direction::Egress => packet.source,
-        Direction::Ingress => packet.destination,
+    of_hosts.for_each(|judgement| hosts::settle(known, packet, judgement));
+    if !by_address {
+        trace.judgements.extend(hosts::judgements(known, passing));
     }
-}
-
-/// What is said of the interfaces of this host that have the packet's addresses. What it sends to itself goes by none
-/// of them.
-fn by_interfaces(known: &Known, packet: &Packet) -> impl Iterator<Item = Judgement> {
-    let ways = Direction::ALL
-        .into_iter()
-        .filter(|_| !(known.is_own_address(packet.source) && known.is_own_address(packet.destination)));
-    ways.filter_map(|way| {
-        let key = EndpointKey::new(Class::HostEndpoint, hosts::at(known, end(packet, way))?);
-        Some(known.policies.engine().judgement(packet, &key, way))
-    })
-}
-
-/// What the base chains settle about a host before policies are asked, and when none of them is.
-fn settle(known: &Known, packet: &Packet, judgement: &mut Judgement) {
-    let (engine, direction) = (known.policies.engine(), judgement.direction);
-    let is_open = hosts::is_failsafe(known, packet, direction);
-    let speaks =
-        judgement.stage != Stage::Own || engine.program(&judgement.endpoint, Stage::Own, direction).is_some();
-    judgement.settled = match (is_open, speaks) {
-        (true, _) => Some(Settled::Failsafe),
-        (false, false) => Some(Settled::Closed),
-        (false, true) => return,
-    };
-    judgement.allowed = is_open;
-    judgement.steps.clear();
+    // In the order in which they are asked.
+    trace.judgements.sort_by_key(|it| match (it.direction, it.endpoint.class) {
+        (Direction::Egress, Class::HostEndpoint) => 1,
+        (Direction::Egress, _) => 0,
+        (Direction::Ingress, Class::HostEndpoint) => 2,
+        (Direction::Ingress, _) => 3,
+    });
+    trace
 }
 
 /// Is the first address one of the node that the pod with the second one runs on?
@@ -92,8 +87,7 @@ fn is_host_of(known: &Known, address: IpAddr, pod: IpAddr) -> bool {
 
 /// The first packet of a connection, as policies judge it: from who began it, to who really gets it, whatever was
 /// translated on the way.
-#[must_use]
-pub fn first_packet(flow: &Flow) -> Packet {
+fn first_packet(flow: &Flow) -> Packet {
     let original = flow.key.original.packet();
     let transport = match (original.transport, flow.reply.id) {
         (Transport::Ports { source, .. }, TupleId::Ports { source: destination, .. }) => {

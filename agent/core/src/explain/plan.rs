@@ -11,7 +11,6 @@ use corduroy_policy::{Class, Direction, Dirty, EndpointKey, Engine, Origin, Stag
 
 use super::{decider, first_packet, is_of_pods, judged, names, sort_of};
 use crate::known::Known;
-use crate::learned::Learned;
 use crate::policies::{Generation, MARK};
 
 /// A document that can't be planned with.
@@ -70,7 +69,7 @@ pub fn ground(known: &Known) -> Known {
         owned: known.owned.clone(),
         facts: known.facts.clone(),
         me: known.me.clone(),
-        learned: Learned::default(),
+        learned: known.learned.clone(),
         pods: known.pods.clone(),
         policies: known.policies.clone(),
         failsafe: known.failsafe.clone(),
@@ -248,7 +247,7 @@ fn cut(before: &Known, after: &Known, flows: &[Flow]) -> (Vec<CutFlow>, u64) {
     let is_live = |flow: &&Flow| flow.mark & MARK != Generation::DENIED && is_of_pods(before, flow);
     let live: Vec<&Flow> = flows.iter().filter(is_live).collect();
     let denied = |known: &Known, flow: &Flow| {
-        let trace = judged(known, &first_packet(flow));
+        let trace = judged(known, &flow.into());
         trace.judgements.into_iter().find(|judgement| !judgement.allowed)
     };
     let cut: Vec<_> = live

@@ -7,6 +7,7 @@ use corduroy_kernel::nft::Counted;
 use corduroy_kernel::{Flow, FlowKey, FlowStatus, LogEntry, Packet, Transport, Tuple, TupleId};
 
 use super::drops::{Drops, Heard};
+use super::judged;
 use super::plan::{ground, plan};
 use super::show::show;
 use super::trace::trace;
@@ -170,6 +171,63 @@ fn of_a_host_failsafe_ports_are_open_and_what_no_policy_speaks_of_is_closed() {
     assert_eq!(of(&known, 80), (Verdict::Allowed, web.to_owned()));
     assert_eq!(of(&known, 22), (Verdict::Allowed, open.to_owned()));
     assert_eq!(of(&known, 81).0, Verdict::Denied);
+}
+
+/// What the policies of eth0 say of what is forwarded: `rules` are those of the policy.
+fn with_transit(known: &mut Known, rules: &str) {
+    let host = "{node: a, interfaceName: eth0, expectedIPs: [192.0.2.1]}";
+    tell(known, resource(Kind::HostEndpoint, "eth0", host));
+    let policy = format!("{{selector: '!has(app)', applyOnForward: true, {rules}}}");
+    tell(known, resource(Kind::GlobalNetworkPolicy, "transit", &policy));
+}
+
+#[test]
+fn what_goes_by_an_interface_to_or_from_a_pod_is_judged_as_forwarded_by_its_host_endpoint_too() {
+    let mut known = shop();
+    let deny = "{action: Deny, protocol: TCP, destination: {ports: [5432]}}, {action: Allow}";
+    with_transit(&mut known, &format!("types: [Egress], egress: [{deny}]"));
+    let found = asked(&known, "shop/web", "203.0.113.7");
+    assert_eq!(found.verdict, Verdict::Denied, "{found:?}");
+    let words: Vec<&str> = found.judgements.iter().map(|it| it.why.as_str()).collect();
+    let denied = "egress  of host endpoint eth0 as it forwards: denied by gnp/transit egress rule 0";
+    assert_eq!(words, ["egress  of shop/web: allowed, no policy selects it", denied]);
+    // What stays on the node goes by no interface of the host; of what comes this policy does not speak.
+    assert_eq!(asked(&known, "shop/web", "shop/db").judgements.len(), 2);
+    assert_eq!(asked(&known, "203.0.113.7", "shop/web").verdict, Verdict::Allowed);
+    // A port that is open to the host is none that is open to pods.
+    let ssh = TraceQuery { port: Some(22), ..query("shop/web", "203.0.113.7") };
+    assert_eq!(trace(&known, &ssh, &[]).unwrap().verdict, Verdict::Allowed);
+    with_transit(&mut known, "types: [Egress], egress: [{action: Deny}]");
+    assert_eq!(trace(&known, &ssh, &[]).unwrap().verdict, Verdict::Denied);
+}
+
+#[test]
+fn what_a_policy_before_translation_lets_in_is_judged_by_the_pod_and_not_by_the_host_it_passes() {
+    let mut known = shop();
+    with_transit(&mut known, "types: [Ingress], ingress: [{action: Deny}]");
+    let from = "203.0.113.7";
+    assert_eq!(asked(&known, from, "shop/web").verdict, Verdict::Denied);
+    let early = |ports: &str| {
+        let rule = format!("{{action: Allow, protocol: TCP, destination: {{ports: [{ports}]}}}}");
+        format!(
+            "{{selector: '!has(app)', applyOnForward: true, preDNAT: true, types: [Ingress], ingress: [{rule}]}}"
+        )
+    };
+    tell(&mut known, resource(Kind::GlobalNetworkPolicy, "early", &early("22, 5432")));
+    let found = asked(&known, from, "shop/web");
+    let words: Vec<&str> = found.judgements.iter().map(|it| it.why.as_str()).collect();
+    let let_in = "ingress of host endpoint eth0 before translation: allowed by gnp/early ingress rule 0";
+    assert_eq!(words, [let_in, "ingress of shop/web: allowed, no policy selects it"]);
+    assert_eq!(asked(&known, from, "shop/db").verdict, Verdict::Denied, "the pod's own policy");
+    // Policies before translation leave failsafe ports alone, and those of what is forwarded do not.
+    let ssh = TraceQuery { port: Some(22), ..query(from, "shop/web") };
+    assert_eq!(trace(&known, &ssh, &[]).unwrap().verdict, Verdict::Denied);
+    // A connection is judged early by the port that it came for, and then by the one that it got to.
+    let flow = Flow { reply: Tuple { source: ip("10.1.0.1"), ..flow(from, 5432).reply }, ..flow(from, 5432) };
+    let verdict = |known: &Known| judged(known, &(&flow).into()).allowed();
+    assert!(!verdict(&known));
+    tell(&mut known, resource(Kind::GlobalNetworkPolicy, "early", &early("80")));
+    assert!(verdict(&known));
 }
 
 #[test]

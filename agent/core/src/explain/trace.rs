@@ -94,7 +94,7 @@ pub fn trace(known: &Known, query: &TraceQuery, counted: &[nft::Counted]) -> Res
     let ends = (find(known, "from", &query.from)?, find(known, "to", &query.to)?);
     let packet = packet(query, (&ends.0, &ends.1))?;
     let counts = known.policies.engine().counts(counted);
-    let found = judged(known, &packet);
+    let found = judged(known, &packet.into());
     let (remarks, elsewhere) = remarks(known, &packet, (&ends.0, &ends.1));
     let verdict = match (found.allowed(), elsewhere) {
         (false, _) => Verdict::Denied,

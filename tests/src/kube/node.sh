@@ -46,13 +46,16 @@ done
 
 # -- Its cgroup --------------------------------------------------------------------------------------------------------
 
-# Each kubelet needs a root of its own, or they end each other's pods.
+# Each kubelet needs a root of its own, or they end each other's pods. Every process outside is this cgroup's equal by
+# default and takes as much of a processor as all pods of a node: where a few are busy, nobody in it would get to run for
+# seconds, agents that their kubelet asks for life among them. A real node has no such neighbours.
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     mkdir -p "/sys/fs/cgroup/$cgroup"
     for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
         echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control || true
         echo "+$controller" >"/sys/fs/cgroup/$cgroup/cgroup.subtree_control" || true
     done
+    [ ! -e "/sys/fs/cgroup/$cgroup/cpu.weight" ] || echo 2000 >"/sys/fs/cgroup/$cgroup/cpu.weight"
 else
     for base in /sys/fs/cgroup/*/; do
         [ "$base" != /sys/fs/cgroup/unified/ ] || continue
@@ -60,6 +63,7 @@ else
         for file in cpuset.cpus cpuset.mems; do
             [ ! -e "$base$file" ] || cat "$base$file" >"$base$cgroup/$file"
         done
+        [ ! -e "$base$cgroup/cpu.shares" ] || echo 20480 >"$base$cgroup/cpu.shares"
     done
 fi
 

@@ -35,6 +35,7 @@ const OVER: [Transport; 6] = [
     Transport::Ping,
 ];
 const WAYS: usize = OVER.len() * 2;
+const SILENT: &str = "is silent, and is allowed";
 /// How many wrong pairs are told.
 const SHOWN: usize = 40;
 
@@ -164,7 +165,7 @@ impl<'a> Matrix<'a> {
                 Answer::Silence if !probe.allowed => return None,
                 Answer::From(who) if probe.allowed => format!("was answered by {who:?}"),
                 Answer::From(_) => "passes, and is forbidden".to_owned(),
-                Answer::Silence => "is silent, and is allowed".to_owned(),
+                Answer::Silence => SILENT.to_owned(),
                 Answer::Refused(why) => format!("was refused ({why}), which is neither allowed nor silence"),
             };
             Some((to, probe, is))
@@ -181,6 +182,11 @@ pub(super) struct Wrong<'a>(Vec<(&'a str, Probe<'a>, String)>);
 impl<'a> Wrong<'a> {
     pub(super) fn probes(&self) -> impl Iterator<Item = Probe<'a>> {
         self.0.iter().map(|(_, probe, _)| *probe)
+    }
+
+    /// Is it nothing but one question without an answer?
+    pub(super) fn is_one_silence(&self) -> bool {
+        matches!(self.0.as_slice(), [(.., is)] if is == SILENT)
     }
 }
 

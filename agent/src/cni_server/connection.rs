@@ -52,7 +52,7 @@ pub(super) async fn serve(mut stream: UnixStream, n: u64, messages: mpsc::Sender
     let answer = tokio::select! {
         biased;
         answer = answered => answer,
-        () = hung_up(&stream) => {
+        _ = ended(&stream) => {
             // Nobody to tell means that the server is going down too.
             let _ = messages.send(Message::HungUp { n }).await;
             return;
@@ -126,31 +126,21 @@ fn receive_part(stream: &UnixStream, bytes: &mut Vec<u8>, netns: &mut Option<Own
     Ok(got.bytes)
 }
 
-/// Ends when the plugin does. It has nothing more to say, so anything that comes counts as its end too.
-async fn hung_up(stream: &UnixStream) {
+/// Waits for the plugin's end: an error when it left bytes unread. It has nothing more to say, so anything that comes
+/// counts as its end too.
+async fn ended(stream: &UnixStream) -> io::Result<usize> {
     loop {
-        if stream.readable().await.is_err() {
-            return;
-        }
+        stream.readable().await?;
         match stream.try_read(&mut [0; 16]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            _ => return,
+            end => return end,
         }
     }
 }
 
 /// Has the plugin read all of its answer, and ended? One that takes its time has it in its socket, alive.
 async fn was_read(stream: &UnixStream) -> bool {
-    let end = async {
-        loop {
-            stream.readable().await?;
-            match stream.try_read(&mut [0; 16]) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                end => return end,
-            }
-        }
-    };
-    !matches!(timeout(EXCHANGE, end).await, Ok(Err(_)))
+    !matches!(timeout(EXCHANGE, ended(stream)).await, Ok(Err(_)))
 }
 
 /// Sends an answer: false if the plugin did not take it.
